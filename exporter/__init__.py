@@ -1,0 +1,1 @@
+"""From Kafka to numbers: clients, collectors, derived facts, the Snapshot, the metrics page and the history."""

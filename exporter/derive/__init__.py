@@ -1,0 +1,1 @@
+"""Facts that follow from several collectors' readings, as pure functions."""

@@ -1,0 +1,1 @@
+"""Frozen values in Kafka's own terms: what a cluster said, before anything is concluded from it."""

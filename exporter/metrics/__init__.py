@@ -1,0 +1,1 @@
+"""The metric catalogue and the page: names, families and the fast writer."""
