@@ -1,0 +1,64 @@
+"""The latest reading of every collector of one cluster, with what follows from them: immutable, replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from exporter.derive.health import PartitionHealth
+from exporter.derive.lag import GroupLag
+from exporter.facts.cluster import ClusterFacts, Leg
+from exporter.facts.groups import CoordinatorFacts
+from exporter.facts.log_dirs import LogDirTable
+from exporter.facts.partitions import I64, OffsetRows, TopicFacts
+from exporter.facts.quorum import Quorum
+from exporter.jmx.facts import JmxNode
+from exporter.reading import Coverage, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whether the brokers' word about the cluster can be relied on; metadata without a live controller is frozen and looks healthy."""
+
+    trusted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Derived:
+    """What follows from the readings of one Snapshot. None and absent keys mean unknown. All of it is as fresh as its oldest input."""
+
+    trust: Trust
+    controller_alive: bool | None = None
+    departures: Mapping[int, bool] = field(default_factory=dict)
+    """Broker that is gone -> True if it left by a controlled shutdown, False if without one."""
+    health: PartitionHealth | None = None
+    end_offsets: I64 | None = None
+    """One entry per row of ``health.table``, -1 where unknown."""
+    start_offsets: I64 | None = None
+    lags: Mapping[int, GroupLag] = field(default_factory=dict)
+    """Coordinator -> lag of its groups; a group that two coordinators list is only in the newer one's."""
+    legs: Mapping[int, Mapping[str, Leg]] = field(default_factory=dict)
+    """Node -> leg -> its last try (legs not tried since an earlier one failed are ``skipped``)."""
+    withdrawn: frozenset[str] = frozenset()
+    """Collectors whose facts are not shown since they are not trusted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """One cluster at one moment. ``at`` is when it was put together (Unix seconds)."""
+
+    cluster: str
+    at: float
+    cluster_facts: Reading[ClusterFacts]
+    topics: Reading[TopicFacts]
+    groups: Reading[CoordinatorFacts]
+    end_offsets: Reading[OffsetRows]
+    start_offsets: Reading[OffsetRows]
+    log_dirs: Reading[LogDirTable]
+    quorum: Reading[Quorum]
+    jmx: Reading[JmxNode]
+    derived: Derived
+    coverage: Coverage
+    requests: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    reachable: bool = False
