@@ -49,7 +49,7 @@ def partition_health(facts: TopicFacts) -> PartitionHealth:
         leaderless=leaderless,
         under_replicated=under_replicated,
         under_min_isr=in_sync < min_isr,
-        at_min_isr=(in_sync == min_isr) & under_replicated,
+        at_min_isr=(in_sync == min_isr) & under_replicated & (min_isr > 0),
         missing_row=missing_row,
         missing_broker=missing_broker,
     )
