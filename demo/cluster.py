@@ -1,0 +1,467 @@
+"""A real KRaft cluster on this machine: start it, and start, stop, kill, pause or resume each node, from any process."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from demo import kafka, runtime, settings, state, supervisor
+from demo.errors import ClusterGone, DemoError, DemoTimeout, NodeDied
+from demo.state import Node, State, Status
+
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 60.0
+TOOL_LIMIT_S = 60.0
+POLL_S = 0.1
+LOG_TAIL_LINES = 25
+
+Overrides = Mapping[str, str]
+
+
+class Cluster:
+    """A running demo cluster. The process that started it owns it: the cluster ends with that process, whatever happens.
+
+    Any other process gets a handle by `Cluster.load(folder)` and may do to the nodes whatever the owner may.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        owner_pipe: IO[bytes] | None = None,
+        supervisor_process: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._owner_pipe = owner_pipe
+        self._supervisor = supervisor_process
+
+    # Beginning and end -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path | None = None,
+        nodes: int = 3,
+        version: str = runtime.DEFAULT_VERSION,
+        *,
+        overrides: Overrides | None = None,
+        node_overrides: Mapping[int, Overrides] | None = None,
+        heap_mb: int = 384,
+        keep: bool = False,
+        limit: float = START_LIMIT_S,
+    ) -> Cluster:
+        """Start a new cluster and wait until every broker is unfenced.
+
+        `folder` must be empty, missing, or left by a demo that has ended; None makes a temporary one. `overrides` are
+        Kafka settings for all nodes, `node_overrides` for one node id. With `keep` the folder stays after the end.
+        Raises DemoUnavailable (no brokers on this machine), NodeDied, DemoTimeout.
+        """
+        kafka_runtime = runtime.get(version)
+        folder = _claim_folder(folder)
+        described = _describe(folder, nodes, version, heap_mb, keep)
+        _write_configuration(folder, described, kafka_runtime, overrides or {}, node_overrides or {})
+        cluster: Cluster | None = None
+        try:
+            _format(folder, described, kafka_runtime)
+            cluster = cls._start_supervisor(folder, described)
+            for node in described.nodes:
+                cluster._define_node(node, kafka_runtime)
+            cluster.start_nodes(limit=limit)
+        except BaseException:
+            # A start that was broken off (Ctrl-C too) leaves nothing behind either.
+            if cluster is not None:
+                cluster.close()
+            elif not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return cluster
+
+    @classmethod
+    def load(cls, folder: Path) -> Cluster:
+        """A handle on a cluster that another process started; raises ClusterGone when it does not run."""
+        cluster = cls(Path(folder))
+        found = cluster.state
+        if not state.is_same_process(found.supervisor_pid, found.supervisor_started):
+            raise ClusterGone(f"the demo cluster in {folder} has ended; start one with: klaxon demo")
+        return cluster
+
+    @classmethod
+    def _start_supervisor(cls, folder: Path, described: State) -> Cluster:
+        state.write(folder, described)
+        with (folder / "supervisor.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "demo.supervisor", str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=python_environment(),
+                start_new_session=True,
+            )
+        cluster = cls(folder, process.stdin, process)
+        cluster._wait(
+            lambda: Path(described.socket).exists() or process.poll() is not None, 30, "the supervisor answers"
+        )
+        if process.poll() is not None:
+            raise DemoError(f"the supervisor ended at once:\n{_tail(folder / 'supervisor.log')}")
+        return cluster
+
+    def close(self) -> None:
+        """End the cluster: the owner waits until nothing is left. Harmless when it has ended already."""
+        with contextlib.suppress(ClusterGone):
+            supervisor.request(self.folder, "shutdown")
+        if self._owner_pipe is not None:
+            self._owner_pipe.close()
+        if self._supervisor is not None:
+            self._supervisor.wait(STOP_LIMIT_S)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What it is ------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The state as it is now; raises ClusterGone when the folder has gone."""
+        return state.read(self.folder)
+
+    @property
+    def version(self) -> str:
+        return self.state.version
+
+    @property
+    def cluster_id(self) -> str:
+        return self.state.cluster_id
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.state.nodes
+
+    @property
+    def node_ids(self) -> tuple[int, ...]:
+        return tuple(node.id for node in self.nodes)
+
+    @property
+    def broker_ids(self) -> tuple[int, ...]:
+        return tuple(node.id for node in self.nodes if "broker" in node.roles)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """All brokers, running or not, as a client would be configured."""
+        return ",".join(self.address(node) for node in self.broker_ids)
+
+    @property
+    def live_bootstrap_servers(self) -> str:
+        """The brokers whose process runs (not paused); raises DemoError when there is none."""
+        running = [node for node in self.broker_ids if self.status(node) is Status.RUNNING]
+        if not running:
+            raise DemoError("no broker runs")
+        return ",".join(self.address(node) for node in running)
+
+    @property
+    def jmx_targets(self) -> dict[int, str]:
+        """Node id to "127.0.0.1:port" of its JMX."""
+        return {node.id: f"{settings.HOST}:{node.ports['jmx']}" for node in self.nodes}
+
+    def node(self, node_id: int) -> Node:
+        """One node; raises DemoError when there is no such node."""
+        for node in self.nodes:
+            if node.id == node_id:
+                return node
+        raise DemoError(f"there is no node {node_id}; there are: {', '.join(map(str, self.node_ids))}")
+
+    def address(self, node_id: int) -> str:
+        """host:port of a broker's client listener."""
+        return f"{settings.HOST}:{self.node(node_id).ports['PLAINTEXT']}"
+
+    def status(self, node_id: int) -> Status:
+        """What the node's process does now."""
+        return self.state.processes[self.node(node_id).process].status
+
+    def log_tail(self, node_id: int, lines: int = LOG_TAIL_LINES) -> str:
+        """The end of what the node wrote, to its log and to its standard streams."""
+        return _tail(self.folder / f"node-{node_id}.out", lines) + _tail(self.folder / f"node-{node_id}.log", lines)
+
+    # Nodes -----------------------------------------------------------------------------------------------------------
+
+    def start_node(self, node_id: int, *, wait: bool = True, limit: float = START_LIMIT_S) -> None:
+        """Start a node that is down; no-op when it runs. With `wait`, until it is unfenced."""
+        self._node_operation("start", node_id)
+        if wait:
+            self.wait_unfenced([node_id], limit)
+
+    def start_nodes(self, node_ids: Iterable[int] | None = None, *, limit: float = START_LIMIT_S) -> None:
+        """Start several nodes (default: all) at the same time and wait until all are unfenced."""
+        wanted = list(self.node_ids if node_ids is None else node_ids)
+        for node_id in wanted:
+            self._node_operation("start", node_id)
+        self.wait_unfenced(wanted, limit)
+
+    def stop_node(self, node_id: int, *, wait: bool = True, limit: float = STOP_LIMIT_S) -> None:
+        """Stop a node cleanly (SIGTERM, controlled shutdown); raises DemoTimeout when it does not end in time."""
+        self._node_operation("stop", node_id)
+        if wait:
+            self._wait(lambda: not self.status(node_id).alive, limit, f"node {node_id} has stopped")
+
+    def kill_node(self, node_id: int) -> None:
+        """SIGKILL: the node is gone when this returns."""
+        self._node_operation("kill", node_id)
+
+    def pause_node(self, node_id: int) -> None:
+        """SIGSTOP: the node hangs, its ports stay open."""
+        self._node_operation("pause", node_id)
+
+    def resume_node(self, node_id: int, *, wait: bool = True, limit: float = START_LIMIT_S) -> None:
+        """SIGCONT. With `wait`, until it is unfenced."""
+        self._node_operation("resume", node_id)
+        if wait:
+            self.wait_unfenced([node_id], limit)
+
+    def restart_node(self, node_id: int, *, wait: bool = True, limit: float = START_LIMIT_S) -> None:
+        """Stop cleanly and start again."""
+        self.stop_node(node_id)
+        self.start_node(node_id, wait=wait, limit=limit)
+
+    def _node_operation(self, operation: str, node_id: int) -> None:
+        supervisor.request(self.folder, operation, name=self.node(node_id).process)
+
+    def _define_node(self, node: Node, kafka_runtime: runtime.Runtime) -> None:
+        log4j2 = kafka_runtime.uses_log4j2
+        flags = settings.jvm_flags(
+            node,
+            self.state.heap_mb,
+            self.folder / settings.log_configuration(log4j2)[0],
+            self.folder / f"node-{node.id}.log",
+            log4j2,
+        )
+        argv = kafka_runtime.command("kafka.Kafka", str(_properties_path(self.folder, node)), jvm=flags)
+        self.define_process(node.process, argv, self.folder / f"node-{node.id}.out")
+
+    # Other processes that live and die with the cluster ---------------------------------------------------------------
+
+    def define_process(
+        self, name: str, argv: list[str], log: Path, *, env: Mapping[str, str] | None = None, keep_running: bool = False
+    ) -> None:
+        """Say how a process is to be run under this cluster's supervisor; a running one cannot be redefined."""
+        supervisor.request(
+            self.folder, "define", name=name, argv=argv, env=dict(env or {}), log=str(log), keep_running=keep_running
+        )
+
+    def process_operation(self, operation: str, name: str) -> None:
+        """start, stop, kill, pause or resume a process by its name."""
+        supervisor.request(self.folder, operation, name=name)
+
+    def stop_process(self, name: str, limit: float = STOP_LIMIT_S) -> None:
+        """SIGTERM and wait until it ended; no-op when it does not run."""
+        self.process_operation("stop", name)
+        self._wait(lambda: not self.state.processes[name].status.alive, limit, f"{name} has stopped")
+
+    # Conditions ------------------------------------------------------------------------------------------------------
+
+    def wait_unfenced(self, node_ids: Iterable[int] | None = None, limit: float = START_LIMIT_S) -> None:
+        """Wait until each of these brokers (default: all) counts itself among the unfenced ones.
+
+        Each is asked itself: what the others say of it may be from before its restart. Raises NodeDied, DemoTimeout.
+        """
+        wanted = [n for n in (self.node_ids if node_ids is None else node_ids) if "broker" in self.node(n).roles]
+
+        def missing() -> list[int]:
+            self._raise_if_died(wanted)
+            return [n for n in wanted if n not in kafka.unfenced_brokers(self.address(n))]
+
+        self.wait_until(lambda: not missing(), limit, f"brokers {wanted} are unfenced")
+
+    def wait_healthy(self, limit: float = START_LIMIT_S) -> None:
+        """Wait until every broker is unfenced and no partition lacks a replica or a leader."""
+        deadline = time.monotonic() + limit
+        self.wait_unfenced(limit=limit)
+        seen: list[str] = []
+
+        def healthy() -> bool:
+            seen[:] = kafka.under_replicated(self.live_bootstrap_servers)
+            return not seen
+
+        self.wait_until(
+            healthy, max(1.0, deadline - time.monotonic()), "no partition is under-replicated", lambda: ", ".join(seen)
+        )
+
+    def wait_until(
+        self, condition: Callable[[], bool], limit: float, what: str, last_seen: Callable[[], str] = str
+    ) -> None:
+        """Wait until a condition on the cluster is true; clients that fail meanwhile count as "not yet"."""
+
+        def holds() -> bool:
+            try:
+                return condition()
+            except kafka.NO_ANSWER:
+                return False
+
+        self._wait(holds, limit, what, last_seen)
+
+    def _wait(self, condition: Callable[[], bool], limit: float, what: str, last_seen: Callable[[], str] = str) -> None:
+        deadline = time.monotonic() + limit
+        while not condition():
+            if time.monotonic() > deadline:
+                raise DemoTimeout(what, limit, last_seen())
+            time.sleep(POLL_S)
+
+    def _raise_if_died(self, node_ids: Iterable[int]) -> None:
+        processes = self.state.processes
+        for node_id in node_ids:
+            process = processes[f"node-{node_id}"]
+            if not process.status.alive:
+                raise NodeDied(node_id, process.exit_code, self.log_tail(node_id))
+
+    # Tools -----------------------------------------------------------------------------------------------------------
+
+    def kafka_tool(self, main_class: str, *args: str, limit: float = TOOL_LIMIT_S) -> str:
+        """Run one of Kafka's own command-line tools and return its standard output.
+
+        `main_class` is for example org.apache.kafka.tools.TopicCommand; arguments are as for the script of that tool.
+        Raises DemoError with what the tool wrote when it fails or takes longer than `limit` seconds.
+        """
+        argv = runtime.get(self.version).command(main_class, *args, jvm=("-Xmx256m",))
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=limit, check=False, cwd=self.folder)
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(f"{main_class} did not end within {limit:.0f} s") from error
+        if done.returncode != 0:
+            raise DemoError(f"{main_class} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+
+def python_environment() -> dict[str, str]:
+    """The environment in which `python -m demo.…` finds this package, wherever the caller stands."""
+    paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _claim_folder(folder: Path | None) -> Path:
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="klaxon-demo-"))
+    folder = Path(folder).resolve()
+    if (folder / state.STATE_FILE).exists():
+        _remove_remains(folder)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if any(folder.iterdir()):
+        raise DemoError(f"{folder} is not empty and was not left by a demo; choose another folder")
+    return folder
+
+
+def _remove_remains(folder: Path) -> None:
+    found = state.read(folder)
+    if state.is_same_process(found.supervisor_pid, found.supervisor_started):
+        raise DemoError(f"a demo cluster runs in {folder} already (process {found.supervisor_pid})")
+    if found.keep:
+        raise DemoError(f"{folder} holds a cluster that was to be kept; remove the folder or choose another one")
+    shutil.rmtree(folder)
+
+
+def _describe(folder: Path, count: int, version: str, heap_mb: int, keep: bool) -> State:
+    if count < 1:
+        raise DemoError(f"a cluster needs at least one node, not {count}")
+    ports = iter(settings.free_ports(3 * count))
+    nodes = tuple(
+        Node(
+            id=node_id,
+            roles=("broker", "controller"),
+            ports={"PLAINTEXT": next(ports), "CONTROLLER": next(ports), "jmx": next(ports)},
+            log_dirs=tuple(str(folder / f"node-{node_id}" / name) for name in ("d1", "d2")),
+        )
+        for node_id in range(1, count + 1)
+    )
+    return State(
+        version=version,
+        cluster_id=_random_cluster_id(),
+        nodes=nodes,
+        keep=keep,
+        heap_mb=heap_mb,
+        owner_pid=os.getpid(),
+        owner_started=state.start_time(os.getpid()),
+        socket=str(_socket_path(folder)),
+    )
+
+
+def _random_cluster_id() -> str:
+    """Kafka's form: 16 random bytes in URL-safe base64; a leading dash would read as an option of the format tool."""
+    while True:
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        if not made.startswith("-"):
+            return made
+
+
+def _socket_path(folder: Path) -> Path:
+    path = folder / "control.sock"
+    if len(str(path)) <= supervisor.SOCKET_PATH_LIMIT:
+        return path
+    return Path(tempfile.mkdtemp(prefix="klaxon-demo-")) / "control.sock"
+
+
+def _properties_path(folder: Path, node: Node) -> Path:
+    return folder / f"node-{node.id}.properties"
+
+
+def _write_configuration(
+    folder: Path,
+    described: State,
+    kafka_runtime: runtime.Runtime,
+    overrides: Overrides,
+    node_overrides: Mapping[int, Overrides],
+) -> None:
+    known = {node.id for node in described.nodes}
+    if strangers := sorted(set(node_overrides) - known):
+        raise DemoError(f"node_overrides names nodes {strangers}; there are {sorted(known)}")
+    name, text = settings.log_configuration(kafka_runtime.uses_log4j2)
+    (folder / name).write_text(text)
+    for node in described.nodes:
+        for log_dir in node.log_dirs:
+            Path(log_dir).mkdir(parents=True)
+        properties = settings.server_properties(node, described.nodes, {**overrides, **node_overrides.get(node.id, {})})
+        _properties_path(folder, node).write_text(settings.render(properties))
+
+
+def _format(folder: Path, described: State, kafka_runtime: runtime.Runtime) -> None:
+    def format_node(node: Node) -> None:
+        arguments = ("format", "-t", described.cluster_id, "-c", str(_properties_path(folder, node)))
+        argv = kafka_runtime.command("kafka.tools.StorageTool", *arguments, jvm=("-Xmx128m",))
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=START_LIMIT_S, check=False, cwd=folder)
+        if done.returncode != 0:
+            raise DemoError(f"formatting node {node.id} failed:\n{done.stdout}{done.stderr}")
+
+    with ThreadPoolExecutor(len(described.nodes)) as pool:
+        list(pool.map(format_node, described.nodes))
+
+
+def _tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:
+    try:
+        return "".join(f"{line}\n" for line in path.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
+
+
+def describe_status(cluster: Cluster) -> dict[str, Any]:
+    """What runs and what is broken, for a person or a program."""
+    found = cluster.state
+    return {
+        "folder": str(cluster.folder),
+        "version": found.version,
+        "bootstrap_servers": cluster.bootstrap_servers,
+        "jmx": cluster.jmx_targets,
+        "processes": {name: str(process.status) for name, process in found.processes.items()},
+        "broken": found.broken,
+    }
