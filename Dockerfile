@@ -12,7 +12,7 @@ LABEL org.opencontainers.image.title="Klaxon" org.opencontainers.image.descripti
 RUN useradd --system --uid 10308 --home-dir /var/lib/klaxon --create-home klaxon
 COPY --from=build /opt/klaxon /opt/klaxon
 ENV PATH=/opt/klaxon/bin:$PATH PYTHONUNBUFFERED=1
-USER klaxon
+USER 10308
 WORKDIR /var/lib/klaxon
 VOLUME /var/lib/klaxon
 EXPOSE 9308

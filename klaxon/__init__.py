@@ -1,0 +1,1 @@
+"""The program: configuration, daemon, command line and web pages."""
