@@ -53,7 +53,9 @@ class YamlFile:
             return [self._value(child, (*path, i), environment) for i, child in enumerate(node.value)]
         return self._scalar(node, path, environment)
 
-    def _pairs(self, node: yaml.MappingNode, path: KeyPath, environment: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
+    def _pairs(
+        self, node: yaml.MappingNode, path: KeyPath, environment: Mapping[str, str]
+    ) -> Iterator[tuple[Any, Any]]:
         seen: set[Any] = set()
         for key_node, value_node in node.value:
             key = yaml.SafeLoader("").construct_object(key_node)
@@ -72,7 +74,9 @@ class YamlFile:
         def fill(match: re.Match[str]) -> str:
             name = match.group(1)
             if name not in environment:
-                self._problems.append(f"{self.where(path)}: the environment variable {name} is not set; set it or write the value")
+                self._problems.append(
+                    f"{self.where(path)}: the environment variable {name} is not set; set it or write the value"
+                )
             return environment.get(name, "")
 
         return _VARIABLE.sub(fill, value)
