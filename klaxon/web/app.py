@@ -120,8 +120,8 @@ def create_app(shown: Shown) -> Starlette:
         routes=[
             Route("/", index),
             Route("/metrics", metrics),
-            Route("/incidents/{id}", incident),
             Route("/incidents/{id}.txt", incident_text),
+            Route("/incidents/{id}", incident),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", reload, methods=["POST", "PUT"]),
