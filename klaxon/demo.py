@@ -1,0 +1,83 @@
+"""The command `demo`: a real cluster with traffic under a Klaxon, and the faults to break it with from a second terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import demo
+from demo import faults, traffic
+
+CLUSTER_NAME = "demo"
+
+
+def default_folder() -> Path:
+    """Where the running demo keeps its state, so that a second terminal finds it."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "klaxon" / "demo"
+
+
+def configuration(cluster: demo.Cluster, listen: str, alertmanagers: list[str]) -> dict[str, Any]:
+    """The configuration of a Klaxon that watches this demo cluster."""
+    return {
+        "clusters": {
+            CLUSTER_NAME: {
+                "bootstrap_servers": cluster.bootstrap_servers.split(","),
+                "jmx": {"transport": "jpype", "targets": cluster.jmx_targets},
+            }
+        },
+        "alertmanagers": [{"url": url} for url in alertmanagers],
+        "web": {"listen": listen},
+        "data_dir": str(cluster.folder / "klaxon-data"),
+    }
+
+
+def run(folder: Path | None, nodes: int, listen: str, alertmanagers: list[str], daemon: Callable[[dict[str, Any]], int] | None) -> int:
+    """Start cluster and traffic, then ``daemon`` on them until it ends; None waits for Ctrl-C instead. All of it ends with this process."""
+    folder = folder or default_folder()
+    say(f"Starting a Kafka cluster of {nodes} nodes in {folder}")
+    with demo.start(folder, nodes) as cluster:
+        say(f"Kafka {cluster.version} answers at {cluster.bootstrap_servers}")
+        traffic.start(cluster)
+        say("Traffic: topics orders, payments, shipments; groups " + ", ".join(f"{g.name} ({g.protocol})" for g in traffic.groups(cluster)))
+        say("Break something from a second terminal: klaxon demo break broker-killed")
+        if daemon is None:
+            wait_for_signal()
+            return 0
+        return daemon(configuration(cluster, listen, alertmanagers))
+
+
+def break_(folder: Path | None, fault: str, node: int | None) -> str:
+    """Cause a fault in the running demo; returns what was done."""
+    details = faults.break_(demo.load(folder or default_folder()), fault, node)
+    return ", ".join(f"{key} {value}" for key, value in details.items() if key != "at") or "done"
+
+
+def heal(folder: Path | None, fault: str | None) -> list[str]:
+    """Undo one fault of the running demo, or all."""
+    return faults.heal(demo.load(folder or default_folder()), fault)
+
+
+def known_faults() -> dict[str, str]:
+    """Fault -> what it does."""
+    return {fault.name: fault.description for fault in faults.FAULTS.values()}
+
+
+def say(text: str) -> None:
+    """Progress for the person who waits."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def wait_for_signal() -> None:
+    """Until SIGINT or SIGTERM."""
+    ended = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    while not ended.wait(3600):
+        pass
