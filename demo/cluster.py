@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from demo import kafka, runtime, settings, state, supervisor
 from demo.errors import ClusterGone, DemoError, DemoTimeout, NodeDied
@@ -23,6 +23,7 @@ from demo.state import Node, State, Status
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 60.0
+SUPERVISOR_LIMIT_S = 30.0
 TOOL_LIMIT_S = 60.0
 POLL_S = 0.1
 LOG_TAIL_LINES = 25
@@ -36,15 +37,11 @@ class Cluster:
     Any other process gets a handle by `Cluster.load(folder)` and may do to the nodes whatever the owner may.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        owner_pipe: IO[bytes] | None = None,
-        supervisor_process: subprocess.Popen[bytes] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, owned: State | None = None) -> None:
+        """A handle; `owned` is the description that the starting process made. Use `start` or `load`."""
         self.folder = folder
-        self._owner_pipe = owner_pipe
-        self._supervisor = supervisor_process
+        self._owned = owned
+        self._supervisor: subprocess.Popen[bytes] | None = None
 
     # Beginning and end -----------------------------------------------------------------------------------------------
 
@@ -70,20 +67,17 @@ class Cluster:
         kafka_runtime = runtime.get(version)
         folder = _claim_folder(folder)
         described = _describe(folder, nodes, version, heap_mb, keep)
-        _write_configuration(folder, described, kafka_runtime, overrides or {}, node_overrides or {})
-        cluster: Cluster | None = None
+        cluster = cls(folder, described)
         try:
+            _write_configuration(folder, described, kafka_runtime, overrides or {}, node_overrides or {})
             _format(folder, described, kafka_runtime)
-            cluster = cls._start_supervisor(folder, described)
+            cluster._start_supervisor(described)
             for node in described.nodes:
                 cluster._define_node(node, kafka_runtime)
             cluster.start_nodes(limit=limit)
         except BaseException:
             # A start that was broken off (Ctrl-C too) leaves nothing behind either.
-            if cluster is not None:
-                cluster.close()
-            elif not keep:
-                shutil.rmtree(folder, ignore_errors=True)
+            cluster.close()
             raise
         return cluster
 
@@ -96,34 +90,50 @@ class Cluster:
             raise ClusterGone(f"the demo cluster in {folder} has ended; start one with: klaxon demo")
         return cluster
 
-    @classmethod
-    def _start_supervisor(cls, folder: Path, described: State) -> Cluster:
-        state.write(folder, described)
-        with (folder / "supervisor.log").open("ab") as log:
+    def _start_supervisor(self, described: State) -> None:
+        state.write(self.folder, described)
+        with (self.folder / "supervisor.log").open("ab") as log:
+            # Its standard input is the owner's pipe: whatever ends this process closes it.
             process = subprocess.Popen(
-                [sys.executable, "-m", "demo.supervisor", str(folder)],
+                [sys.executable, "-m", "demo.supervisor", str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=python_environment(),
+                env={**os.environ, "PYTHONPATH": python_path()},
                 start_new_session=True,
             )
-        cluster = cls(folder, process.stdin, process)
-        cluster._wait(
-            lambda: Path(described.socket).exists() or process.poll() is not None, 30, "the supervisor answers"
-        )
-        if process.poll() is not None:
-            raise DemoError(f"the supervisor ended at once:\n{_tail(folder / 'supervisor.log')}")
-        return cluster
+        self._supervisor = process
+
+        def answers() -> bool:
+            if process.poll() is not None:
+                raise DemoError(f"the supervisor ended at once:\n{_tail(self.folder / 'supervisor.log')}")
+            return self.state.supervisor_pid is not None
+
+        self._wait(answers, SUPERVISOR_LIMIT_S, "the supervisor answers")
 
     def close(self) -> None:
-        """End the cluster: the owner waits until nothing is left. Harmless when it has ended already."""
+        """End the cluster. The owner waits until nothing is left of it; harmless when it has ended already."""
         with contextlib.suppress(ClusterGone):
             supervisor.request(self.folder, "shutdown")
-        if self._owner_pipe is not None:
-            self._owner_pipe.close()
+        if self._owned is None:
+            return
         if self._supervisor is not None:
-            self._supervisor.wait(STOP_LIMIT_S)
+            self._end_supervisor(self._supervisor)
+        # The supervisor does this itself unless it was killed or never came to life.
+        if not self._owned.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if Path(self._owned.socket).parent != self.folder:
+                shutil.rmtree(Path(self._owned.socket).parent, ignore_errors=True)
+
+    def _end_supervisor(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            # The kernel kills its children with it.
+            process.kill()
+            process.wait()
 
     def __enter__(self) -> Cluster:
         return self
@@ -250,16 +260,24 @@ class Cluster:
             log4j2,
         )
         argv = kafka_runtime.command("kafka.Kafka", str(_properties_path(self.folder, node)), jvm=flags)
-        self.define_process(node.process, argv, self.folder / f"node-{node.id}.out")
+        self.define_process(node.process, argv)
 
     # Other processes that live and die with the cluster ---------------------------------------------------------------
 
-    def define_process(
-        self, name: str, argv: list[str], log: Path, *, env: Mapping[str, str] | None = None, keep_running: bool = False
-    ) -> None:
-        """Say how a process is to be run under this cluster's supervisor; a running one cannot be redefined."""
+    def define_process(self, name: str, argv: list[str], *, python: bool = False, keep_running: bool = False) -> None:
+        """Say how a process is to be run under this cluster's supervisor; a running one cannot be redefined.
+
+        Its output goes to NAME.out in the folder. `python`: it runs a module of this package. `keep_running`: it is
+        started again when it dies.
+        """
         supervisor.request(
-            self.folder, "define", name=name, argv=argv, env=dict(env or {}), log=str(log), keep_running=keep_running
+            self.folder,
+            "define",
+            name=name,
+            argv=argv,
+            env={"PYTHONPATH": python_path()} if python else {},
+            log=str(self.folder / f"{name}.out"),
+            keep_running=keep_running,
         )
 
     def process_operation(self, operation: str, name: str) -> None:
@@ -270,6 +288,14 @@ class Cluster:
         """SIGTERM and wait until it ended; no-op when it does not run."""
         self.process_operation("stop", name)
         self._wait(lambda: not self.state.processes[name].status.alive, limit, f"{name} has stopped")
+
+    def mark_broken(self, fault: str, details: dict[str, Any]) -> None:
+        """Note in the state that a fault was caused on purpose, with what is needed to undo it."""
+        supervisor.request(self.folder, "mark-broken", fault=fault, details=details)
+
+    def mark_healed(self, fault: str) -> None:
+        """Take a fault out of the state; no-op when it is not there."""
+        supervisor.request(self.folder, "mark-healed", fault=fault)
 
     # Conditions ------------------------------------------------------------------------------------------------------
 
@@ -345,10 +371,16 @@ class Cluster:
         return done.stdout
 
 
-def python_environment() -> dict[str, str]:
-    """The environment in which `python -m demo.…` finds this package, wherever the caller stands."""
-    paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+def default_folder() -> Path:
+    """Where a demo lives that was given no folder, so that another command finds it."""
+    return runtime.cache_folder() / "demo"
+
+
+def python_path() -> str:
+    """The PYTHONPATH with which `python -m demo.…` finds this package, wherever the caller stands."""
+    return os.pathsep.join(
+        filter(None, (str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")))
+    )
 
 
 def _claim_folder(folder: Path | None) -> Path:
@@ -452,16 +484,3 @@ def _tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:
         return "".join(f"{line}\n" for line in path.read_text(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
         return ""
-
-
-def describe_status(cluster: Cluster) -> dict[str, Any]:
-    """What runs and what is broken, for a person or a program."""
-    found = cluster.state
-    return {
-        "folder": str(cluster.folder),
-        "version": found.version,
-        "bootstrap_servers": cluster.bootstrap_servers,
-        "jmx": cluster.jmx_targets,
-        "processes": {name: str(process.status) for name, process in found.processes.items()},
-        "broken": found.broken,
-    }

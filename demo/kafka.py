@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import ElectionType, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
 
 REQUEST_LIMIT_S = 5.0
 
@@ -40,6 +41,11 @@ def unfenced_brokers(bootstrap_servers: str) -> frozenset[int]:
     return frozenset(admin(bootstrap_servers).list_topics(timeout=REQUEST_LIMIT_S).brokers)
 
 
+def topics(bootstrap_servers: str) -> frozenset[str]:
+    """Names of all topics."""
+    return frozenset(admin(bootstrap_servers).list_topics(timeout=REQUEST_LIMIT_S).topics)
+
+
 def under_replicated(bootstrap_servers: str) -> list[str]:
     """Partitions (topic-partition) that lack a replica in the ISR or a leader."""
     topics = admin(bootstrap_servers).list_topics(timeout=REQUEST_LIMIT_S).topics
@@ -61,10 +67,9 @@ def create_topic(
     assignment: list[list[int]] | None = None,
 ) -> None:
     """Create a topic and wait until the controller has it; `assignment` names the brokers of each partition."""
-    from confluent_kafka.admin import NewTopic
-
+    # The client wants the count beside an assignment too.
     placement: dict[str, Any] = (
-        {"replica_assignment": assignment}
+        {"num_partitions": len(assignment), "replica_assignment": assignment}
         if assignment
         else {"num_partitions": partitions, "replication_factor": replication_factor}
     )
@@ -79,3 +84,15 @@ def delete_topic(bootstrap_servers: str, name: str) -> None:
     client = admin(bootstrap_servers)
     for future in client.delete_topics([name], request_timeout=30, operation_timeout=30).values():
         future.result()
+
+
+def preferred_election(bootstrap_servers: str) -> None:
+    """Give every partition's leadership back to its preferred replica where that one is in sync."""
+    client = admin(bootstrap_servers)
+    client.elect_leaders(ElectionType.PREFERRED, None, request_timeout=30).result()
+
+
+def failed_log_dirs(answer: str) -> list[str]:
+    """The log dirs that kafka-log-dirs shows with an error; `answer` is its output, whose last lines hold the JSON."""
+    report = json.loads(answer[answer.index("{") :])
+    return [log_dir["logDir"] for broker in report["brokers"] for log_dir in broker["logDirs"] if log_dir["error"]]

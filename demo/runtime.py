@@ -27,7 +27,6 @@ RELOAD4J_BINDING_VERSION = "1.7.36"
 COMPLETE_MARKER = "complete"
 DOWNLOAD_THREADS = 8
 REQUEST_TIMEOUT_S = 30
-ARCHIVE_LIMIT_S = 120
 
 # The flags that every JVM of the demo gets: quick start and little memory count, peak throughput does not.
 JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Djava.awt.headless=true")
@@ -40,8 +39,6 @@ class Runtime:
     version: str
     java: Path
     jars: tuple[Path, ...]
-    archive: Path | None = None
-    """Class data archive of a broker's classes (JVM start-up cache), if one could be made."""
 
     @property
     def uses_log4j2(self) -> bool:
@@ -49,9 +46,8 @@ class Runtime:
 
     def command(self, main_class: str, *args: str, jvm: Sequence[str] = ()) -> list[str]:
         """The argv that runs one of Kafka's main classes; `jvm` are further JVM flags."""
-        archive = [f"-XX:SharedArchiveFile={self.archive}", "-Xshare:auto", "-Xlog:disable"] if self.archive else []
         class_path = os.pathsep.join(str(jar) for jar in self.jars)
-        return [str(self.java), *JVM_FLAGS, *archive, *jvm, "-cp", class_path, main_class, *args]
+        return [str(self.java), *JVM_FLAGS, *jvm, "-cp", class_path, main_class, *args]
 
 
 def major(version: str) -> int:
@@ -80,7 +76,7 @@ def get(version: str = DEFAULT_VERSION, cache: Path | None = None) -> Runtime:
     if not (folder / COMPLETE_MARKER).exists():
         with _locked(folder.parent, version):
             if not (folder / COMPLETE_MARKER).exists():
-                _download(version, folder, java)
+                _download(version, folder)
     return _load(version, folder, java)
 
 
@@ -131,7 +127,7 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _download(version: str, folder: Path, java: Path) -> None:
+def _download(version: str, folder: Path) -> None:
     # Whatever stands here without a marker is the rest of an interrupted download; jgo would take its half files for good.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -140,7 +136,6 @@ def _download(version: str, folder: Path, java: Path) -> None:
     check_single_kafka_version(((a.groupId, a.artifactId, a.version) for a in artifacts), version)
     jars = _fetch(artifacts)
     (folder / "classpath").write_text("".join(f"{jar.relative_to(folder)}\n" for jar in jars))
-    _make_archive(Runtime(version, java, tuple(jars)), _archive_path(folder, java))
     (folder / COMPLETE_MARKER).touch()
     _say(f"Kafka {version} is ready in {folder}")
 
@@ -188,18 +183,7 @@ def _load(version: str, folder: Path, java: Path) -> Runtime:
     missing = [jar.name for jar in jars if not jar.exists()]
     if missing:
         raise DemoUnavailable(f"{folder} lacks {', '.join(missing[:3])}; remove that folder and start again")
-    archive = _archive_path(folder, java)
-    return Runtime(version, java, jars, archive if archive.exists() else None)
-
-
-def _archive_path(folder: Path, java: Path) -> Path:
-    # An archive fits the very JVM that wrote it; another JVM would ignore it.
-    stamp = f"{java.stat().st_size}-{int(java.stat().st_mtime)}"
-    return folder / f"classes-{stamp}.jsa"
-
-
-def _make_archive(runtime: Runtime, archive: Path) -> None:
-    """Class data sharing saves about a third of a JVM's start; a demo without it is slower, not broken."""
+    return Runtime(version, java, jars)
 
 
 def _say(text: str) -> None:

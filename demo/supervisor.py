@@ -302,12 +302,13 @@ def main(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(state.socket)
         listener.listen(16)
+        # Written when requests can be answered: the owner waits for it.
         state = replace(state, supervisor_pid=os.getpid(), supervisor_started=states.start_time(os.getpid()))
         states.write(folder, state)
         Supervisor(folder, state).serve(listener, owner=sys.stdin.fileno())
     Path(state.socket).unlink(missing_ok=True)
     if Path(state.socket).parent != folder:
-        Path(state.socket).parent.rmdir()
+        shutil.rmtree(Path(state.socket).parent, ignore_errors=True)
     if not state.keep:
         shutil.rmtree(folder, ignore_errors=True)
 
