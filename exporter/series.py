@@ -264,6 +264,6 @@ class LatestStore(SeriesStore, Protocol):
     ) -> tuple[list[Labels], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Label sets, values and timestamps of the newest samples in (at − lookback, at]; one that is a stale marker is left out with its series.
 
-        The list must not be changed afterwards. Giving the label sets in a stable order lets the evaluator keep what it knows of them.
+        The list and the arrays must not be changed afterwards. Giving the label sets in a stable order lets the evaluator keep what it knows of them.
         """
         ...

@@ -1,0 +1,126 @@
+"""Functions of instant vectors: element by element, on labels, and between scalars and vectors."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import numpy as np
+
+from alerts.promql.batch import EMPTY, Batch, Vec, single
+from alerts.promql.errors import PromqlEvaluationError
+from alerts.promql.syntax import Expr, Selector
+from alerts.promql.values import Floats
+from exporter.series import METRIC_NAME, Labels, MatcherError, compile_regex
+
+
+def sign(values: Floats) -> Floats:
+    """−1, 1, or the value itself where it is zero or NaN."""
+    return np.where(values > 0, 1.0, np.where(values < 0, -1.0, values))
+
+
+MATHS: Final[dict[str, Callable[[Floats], Floats]]] = {
+    "abs": np.abs,
+    "ceil": np.ceil,
+    "floor": np.floor,
+    "exp": np.exp,
+    "ln": np.log,
+    "log2": np.log2,
+    "log10": np.log10,
+    "sqrt": np.sqrt,
+    "sgn": sign,
+}
+"""Functions of one value; Inf and NaN come out as in IEEE 754, never as an error."""
+
+
+def round_to(vec: Vec, nearest: float) -> Vec:
+    """To the nearest multiple, halves up: floor(x/n + 0.5)·n by way of 1/n, so −2.5 is −2 and n = 0 gives NaN."""
+    inverse = np.float64(1.0) / np.float64(nearest)
+    return vec.nameless(np.floor(vec.values * inverse + 0.5) / inverse)
+
+
+def clamp(vec: Vec, low: float, high: float) -> Vec:
+    """Values brought into [low, high]; nothing where low > high, NaN where a bound is NaN."""
+    if low > high:
+        return EMPTY
+    return vec.nameless(np.maximum(low, np.minimum(high, vec.values)))
+
+
+def scalar(vec: Vec) -> float:
+    """The only element's value, NaN unless there is exactly one."""
+    return float(vec.values[0]) if len(vec) == 1 else math.nan
+
+
+def ordered(vec: Vec, descending: bool) -> Vec:
+    """By value, NaN last in both directions."""
+    order = np.lexsort((-vec.values if descending else vec.values, np.isnan(vec.values)))
+    return Vec(vec.batch.take(order), vec.values[order])
+
+
+def absent(argument: Expr, present: bool) -> Vec:
+    """Nothing if the argument has elements, else a 1 with the labels that the argument's selector fixes."""
+    if present:
+        return EMPTY
+    labels = _fixed_labels(argument) if isinstance(argument, Selector) else {}
+    return Vec(Batch([Labels.of(labels)]), single(1.0).values)
+
+
+def _fixed_labels(selector: Selector) -> dict[str, str]:
+    """The labels that one ``=`` matcher gives; a label with another matcher after it is left out."""
+    labels: dict[str, str] = {}
+    given: set[str] = set()
+    for matcher in selector.matchers:
+        if matcher.name == METRIC_NAME:
+            continue
+        if matcher.op == "=" and matcher.name not in given:
+            labels[matcher.name] = matcher.value
+            given.add(matcher.name)
+        else:
+            labels.pop(matcher.name, None)
+    return labels
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------------------------------
+
+# Go's regexp.Expand: $1, $name (the longest run of word characters), ${1}, $$; a lone $ stands for itself.
+_REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})")
+
+
+def label_replace(vec: Vec, target: str, replacement: str, source: str, pattern: str) -> Vec:
+    """Sets ``target`` to the expanded replacement where the whole value of ``source`` matches; an empty result removes it."""
+    try:
+        regex = compile_regex(pattern)
+    except MatcherError as error:
+        raise PromqlEvaluationError(f"label_replace: {error}") from error
+
+    def replaced(labels: Labels) -> Labels:
+        match = regex.fullmatch(labels.get(source, ""))
+        return labels if match is None else Labels.of({**labels, target: _expanded(replacement, match)})
+
+    key = ("label_replace", target, replacement, source, pattern)
+    return vec.renamed(vec.batch.map(key, lambda label_sets: map(replaced, label_sets)))
+
+
+def _expanded(template: str, match: re.Match[str]) -> str:
+    groups = {str(i): text for i, text in enumerate((match.group(), *match.groups()))} | match.groupdict()
+
+    def value(reference: re.Match[str]) -> str:
+        if reference.group(1):
+            return "$"
+        return groups.get(reference.group(2) or reference.group(3)) or ""
+
+    return _REFERENCE.sub(value, template)
+
+
+def label_join(vec: Vec, target: str, separator: str, sources: Sequence[str]) -> Vec:
+    """Sets ``target`` to the values of the sources joined; an empty result removes it."""
+
+    def joined(label_sets: Iterable[Labels]) -> Iterable[Labels]:
+        return (
+            Labels.of({**labels, target: separator.join(labels.get(name, "") for name in sources)})
+            for labels in label_sets
+        )
+
+    return vec.renamed(vec.batch.map(("label_join", target, separator, tuple(sources)), joined))

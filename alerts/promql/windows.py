@@ -1,0 +1,95 @@
+"""Samples as columns: the newest of each series at a moment, and windows for the functions over a range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alerts.promql.batch import Batch
+from alerts.promql.values import Floats, Index, Mask, Times
+from exporter.series import Labels, Series, is_stale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """The samples of each series inside (start, end], one run after the other; every series here has at least one."""
+
+    batch: Batch
+    timestamps: Times
+    values: Floats
+    starts: Index
+    start_ms: int
+    end_ms: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def at_least(self, samples: int) -> Windows:
+        """Only the series with so many samples."""
+        counts = np.diff(self.starts, append=len(self.values))
+        enough = counts >= samples
+        if enough.all():
+            return self
+        members = np.repeat(enough, counts)
+        return Windows(
+            self.batch.where(enough),
+            self.timestamps[members],
+            self.values[members],
+            _starts(counts[enough]),
+            self.start_ms,
+            self.end_ms,
+        )
+
+
+class Columns:
+    """The samples of all series of one selector, in two flat arrays."""
+
+    def __init__(self, series: Sequence[Series], batch_of: Callable[[list[Labels]], Batch], keep_stale: bool) -> None:
+        """``batch_of`` gives the batch of the label sets; without ``keep_stale`` stale markers are taken out."""
+        self.batch = batch_of([one.labels for one in series])
+        self.timestamps: Times = np.concatenate([one.timestamps for one in series]) if series else np.empty(0, np.int64)
+        self.values: Floats = np.concatenate([one.values for one in series]) if series else np.empty(0)
+        lengths = np.fromiter((len(one.timestamps) for one in series), np.intp, len(series))
+        owner = np.repeat(np.arange(len(series)), lengths)
+        stale = is_stale(self.values)
+        if not keep_stale and stale.any():
+            self.timestamps, self.values, owner = self.timestamps[~stale], self.values[~stale], owner[~stale]
+            stale = stale[~stale]
+        self.stale = stale
+        self._base = int(self.timestamps.min()) if len(self.timestamps) else 0
+        self._last = int(self.timestamps.max()) if len(self.timestamps) else 0
+        # One ascending key over all series: time since the first sample, plus room for one whole span per series before.
+        self._room = np.arange(len(series), dtype=np.int64) * (self._last - self._base + 2)
+        self._key = self.timestamps - self._base + self._room[owner]
+
+    def _after(self, at_ms: int) -> Index:
+        """For each series the place of its first sample after a moment."""
+        at = min(max(at_ms, self._base - 1), self._last) - self._base
+        return np.searchsorted(self._key, self._room + at, side="right")
+
+    def latest(self, at_ms: int, lookback_ms: int) -> tuple[Batch, Floats, Times]:
+        """The newest sample of each series in (at − lookback, at]; none where that is a stale marker."""
+        low, high = self._after(at_ms - lookback_ms), self._after(at_ms)
+        present: Mask = high > low
+        newest = high[present] - 1
+        alive = ~self.stale[newest]
+        present[present] = alive
+        newest = newest[alive]
+        return self.batch.where(present), self.values[newest], self.timestamps[newest]
+
+    def window(self, start_ms: int, end_ms: int) -> Windows:
+        """The samples of each series in (start, end]; series without any are left out."""
+        low, high = self._after(start_ms), self._after(end_ms)
+        present = high > low
+        low, counts = low[present], (high - low)[present]
+        starts = _starts(counts)
+        members = np.arange(int(counts.sum())) + np.repeat(low - starts, counts)
+        return Windows(
+            self.batch.where(present), self.timestamps[members], self.values[members], starts, start_ms, end_ms
+        )
+
+
+def _starts(counts: Index) -> Index:
+    return np.cumsum(counts) - counts
