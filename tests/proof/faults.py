@@ -1,0 +1,143 @@
+"""Each fault on real brokers: one incident with the right cause, subject and severity, exactly the listed notifications, in time, resolved after heal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from demo import faults
+from tests.klaxon_process import wait_until
+from tests.proof.report import Row
+from tests.proof.stage import Stage, stage
+
+POLL, SETTLE, MARGIN = 5.0, 10.0, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What one fault must come to. ``detection`` is Kafka's own (seconds, from the fault; longest seen), ``hold`` the rule's `for`, ``interval`` its collector's."""
+
+    fault: str
+    problem: str
+    subject: str
+    severity: str
+    causes: tuple[str, ...]
+    detection: float
+    hold: float
+    interval: float = POLL
+
+    @property
+    def deadline(self) -> float:
+        return self.detection + self.hold + self.interval + SETTLE + MARGIN
+
+
+EXPECTED = (
+    Expected("broker-killed", "KafkaBrokerUnavailable", "broker/{node}", "warning", ("broker-process-dead",), 11, 30),
+    Expected("broker-hung", "KafkaBrokerUnavailable", "broker/{node}", "warning", ("broker-hung",), 13, 30),
+    Expected(
+        "controller-killed", "KafkaBrokerUnavailable", "broker/{node}", "warning", ("broker-process-dead",), 13, 30
+    ),
+    Expected(
+        "single-replica-topic", "KafkaBrokerUnavailable", "broker/{node}", "critical", ("broker-process-dead",), 11, 10
+    ),
+    Expected("log-dir-failed", "KafkaLogDirFailed", "broker/{node}", "warning", ("log-dir-failed",), 10, 60, 30),
+    Expected("quorum-lost", "KafkaNoController", "cluster", "critical", ("quorum-lost",), 12, 10),
+    Expected("broker-stopped", "KafkaBrokerUnavailable", "broker/{node}", "warning", ("stopped-on-purpose",), 5, 300),
+)
+FRESH = ("topics", "cluster", "quorum")
+
+
+def prove(only: str | None) -> list[Row]:
+    rows = []
+    with stage() as on_stage:
+        for expected in EXPECTED:
+            if only is None or only in expected.fault:
+                rows += prove_one(on_stage, expected)
+    return rows
+
+
+def prove_one(on_stage: Stage, expected: Expected) -> list[Row]:
+    name = expected.fault
+    on_stage.wait_calm()
+    before = time.time()
+    on_stage.say(f"{name}: breaking")
+    details = faults.break_(on_stage.cluster, name)
+    broken = float(details["at"])
+    subject = expected.subject.format(node=details.get("node"))
+    try:
+        notified = wait_until(lambda: on_stage.paged(before), expected.deadline + 60, f"{name} is notified", every=0.5)
+        incident = on_stage.open_incidents()
+        watch = watch_for(on_stage, 60)
+    finally:
+        on_stage.say(f"{name}: healing")
+        healed = time.time()
+        faults.heal(on_stage.cluster)
+    wait_until(lambda: not on_stage.open_incidents(), 400, f"{name} is resolved", every=1)
+    wait_until(
+        lambda: any(n["status"] == "resolved" for n in on_stage.paged(before)), 60, "the resolve is notified", every=1
+    )
+    sent = on_stage.paged(before)
+    first = notified[0]["at"] - broken
+    all_open = {(i["problem"], i["subject"], i["severity"]) for i in incident if not i["parent"]}
+    causes = {
+        i["cause"] for i in on_stage.klaxon.incidents() if (i["problem"], i["subject"]) == (expected.problem, subject)
+    }
+    firing = [n for n in sent if n["status"] == "firing"]
+    resolved = [n for n in sent if n["status"] == "resolved"]
+    return [
+        Row(
+            f"{name}: exactly one incident",
+            all_open == {(expected.problem, subject, expected.severity)},
+            describe(all_open),
+        ),
+        Row(f"{name}: the cause", bool(causes & set(expected.causes)), ", ".join(sorted(map(str, causes)))),
+        Row(
+            f"{name}: one notification, then its resolve",
+            len(firing) == 1 and len(resolved) == 1,
+            f"{len(firing)} firing, {len(resolved)} resolved: {summaries(sent)}",
+        ),
+        Row(
+            f"{name}: notified within {expected.deadline:.0f} s",
+            first <= expected.deadline,
+            f"{first:.1f} s after the fault",
+        ),
+        Row(
+            f"{name}: other series stay fresh",
+            not watch,
+            "; ".join(sorted(watch)) or "ages below three intervals for 60 s",
+        ),
+        Row(f"{name}: resolved after heal", True, f"{resolved[0]['at'] - healed:.0f} s after heal began"),
+    ]
+
+
+def watch_for(on_stage: Stage, seconds: float) -> set[str]:
+    """What was stale or looked healthy although it must not, during some seconds of the fault."""
+    seen: set[str] = set()
+    end = time.monotonic() + seconds
+    quorum_lost = "quorum-lost" in on_stage.cluster.state.broken
+    while time.monotonic() < end:
+        page = on_stage.klaxon.page()
+        if quorum_lost:
+            if page.value("klaxon_facts_trusted", collector="topics") == 0:
+                seen |= {
+                    f"{m} is shown while untrusted"
+                    for m in ("kafka_brokers", "kafka_partitions_under_replicated")
+                    if page.value(m) is not None
+                }
+        else:
+            seen |= {
+                f"{c} is not covered"
+                for c in FRESH
+                if page.value("klaxon_collector_covered", collector=c, source="cluster") != 1
+            }
+        time.sleep(1)
+    return seen
+
+
+def describe(incidents: set[tuple[str, str, str]]) -> str:
+    return "; ".join(f"{problem} {subject} {severity}" for problem, subject, severity in sorted(incidents)) or "none"
+
+
+def summaries(sent: list[Mapping[str, object]]) -> str:
+    return " / ".join(f"{n['status']}: " + ", ".join(a["labels"]["alertname"] for a in n["alerts"]) for n in sent)  # type: ignore[attr-defined]
