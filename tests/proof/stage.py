@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.alertmanager import CountingWebhook, RealAlertmanager
+
 import demo
 from demo import traffic
-from tests.alertmanager import CountingWebhook, RealAlertmanager
 from tests.klaxon_process import Klaxon, wait_until, watching
 
 PAGING = ("warning", "critical")
