@@ -151,6 +151,8 @@ class Finding:
     walked_at: float
     complete: bool = True
     """False while a step is *not yet* answered by inputs younger than the alert."""
+    headline: str = ""
+    """The subject line without the cluster: ``broker 2 down, 81 partitions on 2 of 3 copies``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,10 @@ class Incident:
     parent: str | None = None
     """The incident that absorbs this one."""
     history: tuple[tuple[float, str], ...] = field(default=())
+    rules: tuple[str, ...] = ()
+    """Names of the rules whose alerts took part, in the order they came; they stay when their alerts have ended."""
+    postings: tuple[tuple[Severity, float], ...] = ()
+    """What Alertmanager was given: each severity with its startsAt. A rise to critical adds a second one; all resolve together."""
 
 
 def incident_id(cluster: str, problem: str, subject: str) -> str:

@@ -33,7 +33,8 @@ class MetricRow:
 
     ``inputs`` are the collectors whose facts it needs (one for most, several for derived ones); ``sparse`` families only have series where
     something is so, and an absent series there means "not so" only while the inputs are covered. ``inherited`` names keep kafka_exporter's or Strimzi's
-    spelling though promtool dislikes it.
+    spelling though promtool dislikes it. A derived family that is absent where it cannot tell names only what it cannot do without: the departure of a
+    dead broker is no less known because that broker's JMX is silent.
     """
 
     name: str
@@ -112,7 +113,6 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
         "1 if the broker left by a controlled shutdown, 0 if it left without one; absent while it is there or when nobody can tell.",
         "broker",
         _C,
-        _J,
     ),
     # quorum
     _gauge("kafka_quorum_leader_id", "Node id of the active controller.", "", _Q),
@@ -144,8 +144,6 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
         "1 if an active controller answers, 0 if there is evidence that none does; absent when nobody can tell.",
         "",
         _L,
-        _Q,
-        _J,
     ),
     # topics
     _gauge("kafka_topic_partitions", "Partitions of the topic.", "topic", _T),
