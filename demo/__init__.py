@@ -1,6 +1,6 @@
 """A real Kafka cluster on this machine, with traffic and with faults to break it."""
 
-from demo.cluster import Cluster, default_folder
+from demo.cluster import Cluster
 from demo.errors import ClusterGone, DemoError, DemoTimeout, DemoUnavailable, NodeDied
 
 start = Cluster.start
@@ -13,7 +13,6 @@ __all__ = [
     "DemoTimeout",
     "DemoUnavailable",
     "NodeDied",
-    "default_folder",
     "load",
     "start",
 ]

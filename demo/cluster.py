@@ -371,11 +371,6 @@ class Cluster:
         return done.stdout
 
 
-def default_folder() -> Path:
-    """Where a demo lives that was given no folder, so that another command finds it."""
-    return runtime.cache_folder() / "demo"
-
-
 def python_path() -> str:
     """The PYTHONPATH with which `python -m demo.…` finds this package, wherever the caller stands."""
     return os.pathsep.join(

@@ -22,6 +22,8 @@ SINGLE_REPLICA_RATE = 10.0
 STOPPED_GROUP = "billing"
 SLOW_RATE = 5.0
 CONTROLLER_LIMIT_S = 30.0
+CONTROLLER_ATTEMPT_S = 8.0
+QUORUM_COMMAND = "org.apache.kafka.tools.MetadataQuorumCommand"
 LOG_DIR_LIMIT_S = 30.0
 
 
@@ -102,11 +104,18 @@ def active_controller(cluster: Cluster, limit: float = CONTROLLER_LIMIT_S) -> in
     if not running:
         raise DemoError("no controller runs")
     arguments = ("--bootstrap-controller", addresses, "describe", "--status")
-    answer = cluster.kafka_tool("org.apache.kafka.tools.MetadataQuorumCommand", *arguments, limit=limit)
-    found = re.search(r"LeaderId:\s+(\d+)", answer)
-    if found is None:
-        raise DemoError(f"the controllers know no leader: {answer}")
-    return int(found[1])
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            # Asked while there is no leader, the controllers keep the answer back; so ask anew rather than wait.
+            answer = cluster.kafka_tool(QUORUM_COMMAND, *arguments, limit=CONTROLLER_ATTEMPT_S)
+        except DemoError as error:
+            if time.monotonic() > deadline:
+                raise DemoError(f"no active controller within {limit:.0f} s: {error}") from error
+            continue
+        if found := re.search(r"LeaderId:\s+(\d+)", answer):
+            return int(found[1])
+        raise DemoError(f"the quorum's status names no leader: {answer}")
 
 
 def rolling_restart(cluster: Cluster) -> None:

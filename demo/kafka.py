@@ -57,6 +57,17 @@ def under_replicated(bootstrap_servers: str) -> list[str]:
     ]
 
 
+def not_preferred(bootstrap_servers: str) -> list[str]:
+    """Partitions (topic-partition) whose leader is not the first replica, the preferred one."""
+    topics = admin(bootstrap_servers).list_topics(timeout=REQUEST_LIMIT_S).topics
+    return [
+        f"{name}-{number}"
+        for name, topic in topics.items()
+        for number, partition in topic.partitions.items()
+        if partition.leader != partition.replicas[0]
+    ]
+
+
 def create_topic(
     bootstrap_servers: str,
     name: str,

@@ -1,0 +1,52 @@
+"""One real cluster for all tests of this folder, started when the first test asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import demo
+from demo import faults, traffic
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[demo.Cluster]:
+    """The shared cluster with the demo's topics; KLAXON_DEMO_FOLDER names one that runs already and is left running."""
+    if folder := os.environ.get("KLAXON_DEMO_FOLDER"):
+        running = demo.load(Path(folder))
+        traffic.create_topics(running)
+        yield running
+        return
+    try:
+        started = demo.start()
+    except demo.DemoUnavailable as reason:
+        pytest.skip(f"no brokers can be had: {reason}")
+    with started:
+        traffic.create_topics(started)
+        yield started
+
+
+@pytest.fixture
+def healthy_cluster(cluster: demo.Cluster) -> Iterator[demo.Cluster]:
+    """The shared cluster with all nodes up and nothing under-replicated, before the test and again after it."""
+    faults.heal(cluster)
+    yield cluster
+    faults.heal(cluster)
+
+
+@pytest.fixture
+def busy_cluster(healthy_cluster: demo.Cluster) -> Iterator[demo.Cluster]:
+    """The healthy cluster with the demo's traffic, which stops after the test."""
+    traffic.start(healthy_cluster)
+    yield healthy_cluster
+    traffic.stop(healthy_cluster)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests had no brokers: a skip must not look like a pass."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "no brokers can be had" in str(r.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests on real brokers were skipped: {skipped[0].longrepr[2]}")

@@ -1,0 +1,108 @@
+"""The demo's faults on the shared cluster: each shows in Kafka's own view, and healing takes it away."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from demo import Cluster, DemoError, faults, kafka, traffic
+from demo.state import Status
+
+pytestmark = pytest.mark.real
+
+GROUP_COMMAND = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+
+
+def committed(cluster: Cluster, group: str) -> int:
+    """Sum of the group's committed offsets, as Kafka's own tool shows them; 0 before the first commit."""
+    try:
+        arguments = ("--bootstrap-server", cluster.live_bootstrap_servers, "--describe", "--offsets", "--group", group)
+        answer = cluster.kafka_tool(GROUP_COMMAND, *arguments)
+    except DemoError:
+        return 0
+    return sum(int(offset) for offset in re.findall(rf"^{group}\s+\S+\s+\d+\s+(\d+)", answer, re.MULTILINE))
+
+
+def test_traffic_flows_in_both_groups_through_a_fault(busy_cluster: Cluster) -> None:
+    before = {group.name: committed(busy_cluster, group.name) for group in traffic.groups(busy_cluster)}
+    assert set(before) == {"billing", "warehouse"}
+    faults.break_(busy_cluster, "broker-killed")
+    for group, offset in before.items():
+        # More than what was in flight at the fault, so that consuming went on after it.
+        busy_cluster.wait_until(lambda g=group, o=offset: committed(busy_cluster, g) > o + 2000, 90, f"{group} goes on")
+    assert not committed(busy_cluster, "nobody")
+
+
+def test_a_failed_log_dir_is_offline_for_kafka_and_comes_back(healthy_cluster: Cluster) -> None:
+    details = faults.break_(healthy_cluster, "log-dir-failed", node=2)
+    assert details["log_dir"] in faults.offline_log_dirs(healthy_cluster, 2)
+    assert healthy_cluster.status(2) is Status.RUNNING
+    assert "log-dir-failed" in healthy_cluster.state.broken
+    assert faults.heal(healthy_cluster) == ["log-dir-failed"]
+    assert faults.offline_log_dirs(healthy_cluster, 2) == []
+
+
+def test_a_lost_quorum_is_healed(healthy_cluster: Cluster) -> None:
+    details = faults.break_(healthy_cluster, "quorum-lost", node=3)
+    assert (details["survivor"], details["nodes"]) == (3, [1, 2])
+    faults.heal(healthy_cluster, "quorum-lost")
+    assert faults.active_controller(healthy_cluster) in healthy_cluster.node_ids
+
+
+def test_killing_the_controller_elects_another(healthy_cluster: Cluster) -> None:
+    controller = faults.active_controller(healthy_cluster)
+    assert faults.break_(healthy_cluster, "controller-killed")["nodes"] == [controller]
+    healthy_cluster.wait_until(
+        lambda: faults.active_controller(healthy_cluster) != controller, 60, "another controller leads"
+    )
+
+
+def test_the_single_replica_topic_loses_its_leader_and_goes_when_healed(healthy_cluster: Cluster) -> None:
+    faults.break_(healthy_cluster, "single-replica-topic")
+    healthy_cluster.wait_until(
+        lambda: f"{faults.SINGLE_REPLICA_TOPIC}-0" in kafka.under_replicated(healthy_cluster.live_bootstrap_servers),
+        60,
+        "the topic is offline",
+    )
+    faults.heal(healthy_cluster)
+    healthy_cluster.wait_until(
+        lambda: faults.SINGLE_REPLICA_TOPIC not in kafka.topics(healthy_cluster.bootstrap_servers),
+        30,
+        "the topic is gone",
+    )
+
+
+def test_a_stopped_group_commits_no_more_and_a_slow_one_runs(busy_cluster: Cluster) -> None:
+    busy_cluster.wait_until(lambda: committed(busy_cluster, "billing") > 0, 60, "billing commits")
+    faults.break_(busy_cluster, "group-stopped")
+    faults.break_(busy_cluster, "group-behind")
+    processes = busy_cluster.state.processes
+    assert processes["group-billing"].status is Status.STOPPED
+    assert processes["group-warehouse"].status is Status.RUNNING
+    assert processes["producer"].status is Status.RUNNING
+    stood = committed(busy_cluster, "billing")
+    others = committed(busy_cluster, "warehouse")
+    busy_cluster.wait_until(lambda: committed(busy_cluster, "warehouse") > others, 60, "the slow group goes on")
+    assert committed(busy_cluster, "billing") == stood
+    assert sorted(faults.heal(busy_cluster)) == ["group-behind", "group-stopped"]
+    busy_cluster.wait_until(lambda: committed(busy_cluster, "billing") > stood, 60, "billing goes on")
+
+
+def test_a_fault_cannot_be_caused_twice_nor_healed_when_absent(healthy_cluster: Cluster) -> None:
+    faults.break_(healthy_cluster, "broker-hung", node=2)
+    with pytest.raises(DemoError, match="heal it first"):
+        faults.break_(healthy_cluster, "broker-hung", node=2)
+    with pytest.raises(DemoError, match="node 2 is paused; choose one that runs"):
+        faults.break_(healthy_cluster, "broker-killed", node=2)
+    with pytest.raises(DemoError, match="broker-killed is not caused; caused are: broker-hung"):
+        faults.heal(healthy_cluster, "broker-killed")
+    with pytest.raises(DemoError, match="there is no fault 'flood'; there are: broker-killed"):
+        faults.break_(healthy_cluster, "flood")
+
+
+def test_preferred_leaders_come_back(healthy_cluster: Cluster) -> None:
+    kafka.preferred_election(healthy_cluster.bootstrap_servers)
+    healthy_cluster.wait_until(
+        lambda: not kafka.not_preferred(healthy_cluster.bootstrap_servers), 60, "every leader is the preferred one"
+    )
