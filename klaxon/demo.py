@@ -37,14 +37,23 @@ def configuration(cluster: demo.Cluster, listen: str, alertmanagers: list[str]) 
     }
 
 
-def run(folder: Path | None, nodes: int, listen: str, alertmanagers: list[str], daemon: Callable[[dict[str, Any]], int] | None) -> int:
+def run(
+    folder: Path | None,
+    nodes: int,
+    listen: str,
+    alertmanagers: list[str],
+    daemon: Callable[[dict[str, Any]], int] | None,
+) -> int:
     """Start cluster and traffic, then ``daemon`` on them until it ends; None waits for Ctrl-C instead. All of it ends with this process."""
     folder = folder or default_folder()
     say(f"Starting a Kafka cluster of {nodes} nodes in {folder}")
     with demo.start(folder, nodes) as cluster:
         say(f"Kafka {cluster.version} answers at {cluster.bootstrap_servers}")
         traffic.start(cluster)
-        say("Traffic: topics orders, payments, shipments; groups " + ", ".join(f"{g.name} ({g.protocol})" for g in traffic.groups(cluster)))
+        say(
+            "Traffic: topics orders, payments, shipments; groups "
+            + ", ".join(f"{g.name} ({g.protocol})" for g in traffic.groups(cluster))
+        )
         say("Break something from a second terminal: klaxon demo break broker-killed")
         if daemon is None:
             wait_for_signal()

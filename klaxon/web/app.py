@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from klaxon.web import api
 from klaxon.web.view import ClusterView, IncidentView
 
 SECURITY_HEADERS = (
@@ -28,7 +29,7 @@ SECURITY_HEADERS = (
 )
 
 
-class Shown(Protocol):
+class Shown(api.Asked, Protocol):
     """What the web server needs to see of the daemon. Every method answers from memory at once, whatever Kafka does."""
 
     def metrics(self, accept_encoding: str, cluster: str | None) -> tuple[Mapping[str, str], Iterable[bytes]]: ...
@@ -36,8 +37,6 @@ class Shown(Protocol):
     def clusters(self) -> Sequence[str]: ...
 
     def states(self) -> Sequence[ClusterView]: ...
-
-    def incidents(self) -> Sequence[IncidentView]: ...
 
     def incident(self, incident_id: str) -> IncidentView | None: ...
 
@@ -126,6 +125,7 @@ def create_app(shown: Shown) -> Starlette:
             Route("/-/ready", ready),
             Route("/-/reload", reload, methods=["POST", "PUT"]),
             Route("/style.css", css),
+            *api.routes(shown),
         ],
         middleware=[Middleware(Hardened)],
     )
