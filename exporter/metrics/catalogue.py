@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
+
+from exporter.jmx import catalogue as jmx
 
 
 class MetricType(StrEnum):
@@ -227,6 +230,12 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
     _gauge("kafka_broker_replicas", "Replicas assigned to the broker.", "broker", _T),
     _gauge("kafka_broker_leaders", "Partitions that the broker leads.", "broker", _T),
     _gauge("kafka_broker_replicas_missing", "Replicas assigned to the broker that are not in sync.", "broker", _T),
+    _gauge(
+        "kafka_topics_without_min_insync_replicas",
+        "Topics whose min.insync.replicas is not known yet or may not be read; their partitions are in no count of min ISR.",
+        "",
+        _T,
+    ),
     # offsets
     _gauge(
         "kafka_topic_partition_current_offset",
@@ -424,3 +433,17 @@ def by_name(rows: Iterable[MetricRow]) -> Mapping[str, MetricRow]:
             raise ValueError(f"metric {row.name} stands twice in the catalogue")
         table[row.name] = row
     return MappingProxyType(table)
+
+
+def jmx_rows() -> tuple[MetricRow, ...]:
+    """The families of the bean catalogue as rows."""
+    return tuple(
+        MetricRow(f.name, f.help, MetricType(f.type), f.labels, (Owner.JMX,), f.unit, inherited=f.inherited)
+        for f in jmx.families()
+    )
+
+
+@lru_cache(maxsize=1)
+def complete() -> Mapping[str, MetricRow]:
+    """Every family that Klaxon can expose or evaluate, by name."""
+    return by_name((*KAFKA_ROWS, *PROCESS_ROWS, ALERTS_ROW, *jmx_rows()))

@@ -14,8 +14,9 @@ from exporter.derive.lag import GroupLag
 from exporter.facts.cluster import LegName, LegState, Role
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
-from exporter.facts.partitions import I64, Bool, PartitionTable, TopicFacts
+from exporter.facts.partitions import I32, I64, Bool, PartitionTable, TopicFacts
 from exporter.facts.quorum import Quorum, QuorumReplica
+from exporter.jmx.join import JmxBlocks
 from exporter.reading import WHOLE_CLUSTER, Reading
 from exporter.snapshot import Snapshot
 
@@ -24,7 +25,6 @@ Row = tuple[str, ...]
 Blocks = list[Block]
 
 LEG_STATES = tuple(LegState)
-SELF_COLLECTORS = ("cluster", "topics", "groups", "offsets", "log_dirs", "quorum", "jmx")
 
 
 class Families:
@@ -33,6 +33,7 @@ class Families:
     def __init__(self) -> None:
         self._labels: dict[str, LabelSets] = {}
         self._memo: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self._joined_jmx = JmxBlocks()
 
     def blocks(self, snapshot: Snapshot) -> dict[str, Blocks]:
         """Collector -> blocks of its families; a collector without fresh and trusted facts gives none."""
@@ -196,7 +197,9 @@ class Families:
         if facts is None or health is None:
             return []
         cluster = snapshot.cluster_facts.value(snapshot.at)
-        brokers = self._lasting("brokers", ("broker",), [(str(n),) for n in sorted(b.id for b in cluster.brokers)] if cluster else [])
+        brokers = self._lasting(
+            "brokers", ("broker",), [(str(n),) for n in sorted(b.id for b in cluster.brokers)] if cluster else []
+        )
         return self._once("topics", (facts, health, brokers), lambda: self._topic_blocks(facts, health, brokers))
 
     def _topic_blocks(self, facts: TopicFacts, health: PartitionHealth, brokers: LabelSets) -> Blocks:
@@ -235,7 +238,11 @@ class Families:
     def _per_topic(self, facts: TopicFacts, health: PartitionHealth) -> Blocks:
         table = health.table
         labels = self._lasting("topics", ("topic",), [(t,) for t in table.topics])
-        count = lambda mask: np.bincount(table.topic[mask], minlength=len(table.topics)).astype(np.int64)  # noqa: E731
+
+        def count(mask: Bool) -> I64:
+            return np.bincount(table.topic[mask], minlength=len(table.topics)).astype(np.int64)
+
+        known = facts.min_insync_replicas > 0
         factor = np.zeros(len(table.topics), dtype=np.int64)
         np.maximum.at(factor, table.topic, health.replicas)
         return [
@@ -245,16 +252,19 @@ class Families:
                 "kafka_topic_min_insync_replicas",
                 labels,
                 facts.min_insync_replicas.astype(np.int64),
-                facts.min_insync_replicas > 0,
+                known,
             ),
             Block("kafka_topic_partitions_under_replicated", labels, count(health.under_replicated)),
-            Block("kafka_topic_partitions_under_min_isr", labels, count(health.under_min_isr)),
-            Block("kafka_topic_partitions_at_min_isr", labels, count(health.at_min_isr)),
+            self._masked("kafka_topic_partitions_under_min_isr", labels, count(health.under_min_isr), known),
+            self._masked("kafka_topic_partitions_at_min_isr", labels, count(health.at_min_isr), known),
+            self._scalar("kafka_topics_without_min_insync_replicas", int((~known).sum())),
             Block("kafka_topic_partitions_leaderless", labels, count(health.leaderless)),
         ]
 
     def _per_broker(self, health: PartitionHealth, brokers: LabelSets) -> Blocks:
-        count = lambda ids: np.array([int((ids == int(b)).sum()) for (b,) in brokers.rows], dtype=np.int64)  # noqa: E731
+        def count(ids: I32) -> I64:
+            return np.array([int((ids == int(b)).sum()) for (b,) in brokers.rows], dtype=np.int64)
+
         return [
             Block("kafka_broker_replicas", brokers, count(health.table.replicas.values)),
             Block("kafka_broker_leaders", brokers, count(health.table.leader)),
@@ -296,7 +306,7 @@ class Families:
             ),
         ]
 
-    def _ones(self, metric: str, names: tuple[str, ...], rows: list[Row]) -> Block:
+    def _ones(self, metric: str, names: tuple[str, ...], rows: Sequence[Row]) -> Block:
         return Block(metric, self._lasting(metric, names, rows), np.ones(len(rows), dtype=np.int64))
 
     # --- offsets and groups
@@ -407,7 +417,7 @@ class Families:
         return Block("kafka_broker_topic_size_bytes", self._lasting("topic sizes", ("broker", "topic"), rows), values)
 
     def _jmx(self, snapshot: Snapshot) -> Blocks:
-        return []
+        return self._joined_jmx(part.value for _, part in sorted(snapshot.jmx.fresh(snapshot.at).items()))
 
     def _self(self, snapshot: Snapshot) -> Blocks:
         readings: dict[str, Reading[Any]] = {
