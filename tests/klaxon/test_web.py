@@ -1,0 +1,151 @@
+"""The web server's answers, on a daemon made of plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from alerts.model import Incident, Severity, incident_id
+from alerts.promql.errors import PromqlError
+from alerts.promql.values import Scalar, Value, Vector
+from exporter.series import Labels, Series
+from klaxon.web.app import create_app
+from klaxon.web.view import ClusterView, IncidentView
+
+ID = incident_id("orders", "KafkaBrokerUnavailable", "broker/2")
+
+
+class Plain:
+    """A daemon without a Kafka: what it shows is set by the test."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        incident = Incident(
+            ID,
+            "orders",
+            "KafkaBrokerUnavailable",
+            "broker/2",
+            Severity.WARNING,
+            1000.0,
+            (),
+            summary="orders: broker 2 <down>",
+        )
+        self.view = IncidentView(
+            incident, "WARNING · cluster orders · broker 2", ["KafkaBrokerDown"], ["00:16:40 opened"], "the text"
+        )
+
+    def metrics(self, accept_encoding: str, cluster: str | None) -> tuple[Mapping[str, str], Iterable[bytes]]:
+        return {"content-type": "text/plain"}, [b"a 1\n", f"b {cluster}\n".encode()]
+
+    def clusters(self) -> Sequence[str]:
+        return ["orders"]
+
+    def states(self) -> Sequence[ClusterView]:
+        return [ClusterView("orders", "warning", "one broker is down", ["81 partitions on 2 of 3 copies"])]
+
+    def incidents(self) -> Sequence[IncidentView]:
+        return [self.view]
+
+    def incident(self, incident_id: str) -> IncidentView | None:
+        return self.view if incident_id == ID else None
+
+    def not_ready(self) -> Sequence[str]:
+        return self.problems
+
+    def unhealthy(self) -> Sequence[str]:
+        return self.problems
+
+    def reload(self) -> Sequence[str]:
+        return self.problems
+
+    def query(self, expr: str, at: float) -> Value:
+        if expr == "1":
+            return Scalar(1.0)
+        if expr == "up":
+            return Vector([Labels.of({"__name__": "up"})], np.array([np.inf]))
+        raise PromqlError(expr, 0, "no such thing")
+
+    def query_range(self, expr: str, start: float, end: float, step: float) -> Sequence[Series]:
+        return [Series(Labels.of({"__name__": expr}), np.array([1000, 2000], dtype=np.int64), np.array([1.0, 0.5]))]
+
+    def diagnose(self, cluster: str | None, tree: str | None) -> Sequence[Any]:
+        raise LookupError(f"there is no tree {tree!r}")
+
+
+@pytest.fixture
+def plain() -> Plain:
+    return Plain()
+
+
+@pytest.fixture
+def client(plain: Plain) -> TestClient:
+    return TestClient(create_app(plain))
+
+
+def test_metrics_are_joined_chunks(client: TestClient) -> None:
+    assert client.get("/metrics?cluster=orders").text == "a 1\nb orders\n"
+    answer = client.get("/metrics?cluster=oders")
+    assert (answer.status_code, answer.text) == (404, "There is no cluster 'oders'; configured: orders\n")
+
+
+@pytest.mark.parametrize(("path", "method"), [("/-/healthy", "GET"), ("/-/ready", "GET"), ("/-/reload", "POST")])
+def test_verdicts_name_the_problem(client: TestClient, plain: Plain, path: str, method: str) -> None:
+    assert client.request(method, path).status_code == 200
+    plain.problems = ["the rule loop has stopped"]
+    answer = client.request(method, path)
+    assert answer.status_code in (400, 503)
+    assert "the rule loop has stopped" in answer.text
+
+
+def test_a_reload_needs_a_post(client: TestClient) -> None:
+    assert client.get("/-/reload").status_code == 405
+
+
+def test_pages_escape_and_forbid_everything_foreign(client: TestClient) -> None:
+    page = client.get("/")
+    assert "orders: broker 2 &lt;down&gt;" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert client.get(f"/incidents/{ID}").status_code == 200
+    assert client.get(f"/incidents/{ID}.txt").text == "the text"
+    assert client.get("/incidents/other").status_code == 404
+
+
+def test_the_query_api_speaks_prometheus(client: TestClient) -> None:
+    assert client.get("/api/v1/query?query=1&time=5").json() == {
+        "status": "success",
+        "data": {"resultType": "scalar", "result": [5.0, "1"]},
+    }
+    vector = client.get("/api/v1/query?query=up&time=5").json()["data"]
+    assert vector == {"resultType": "vector", "result": [{"metric": {"__name__": "up"}, "value": [5.0, "+Inf"]}]}
+    matrix = client.get("/api/v1/query_range?query=up&start=1&end=2&step=1").json()["data"]
+    assert matrix["result"] == [{"metric": {"__name__": "up"}, "values": [[1.0, "1"], [2.0, "0.5"]]}]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/api/v1/query", "the parameter query is missing"),
+        ("/api/v1/query?query=%7B", "no such thing"),
+        ("/api/v1/query?query=1&time=soon", "'soon' is not a number of seconds"),
+        ("/api/v1/query_range?query=1&start=0&end=1&step=0", "step must be above 0"),
+        ("/api/v1/query_range?query=1&start=0&end=99999&step=1", "more than 11000 steps"),
+    ],
+)
+def test_bad_questions_are_answered_with_what_is_wrong(client: TestClient, path: str, why: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 400
+    assert why in answer.json()["error"]
+
+
+def test_incidents_as_json(client: TestClient) -> None:
+    (incident,) = client.get("/api/klaxon/incidents").json()
+    assert (incident["problem"], incident["subject"], incident["closed_at"]) == (
+        "KafkaBrokerUnavailable",
+        "broker/2",
+        None,
+    )
+    assert client.get("/api/klaxon/diagnose?tree=x").status_code == 404
