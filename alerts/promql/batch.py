@@ -76,6 +76,16 @@ class Batch:
         """The rows where the mask is true."""
         return self if mask.all() else self.take(np.flatnonzero(mask))
 
+    def part(self, labels: list[Labels]) -> Batch | None:
+        """These label sets as a part of this root; None if one is not here, or if so few are that the root is not worth keeping."""
+        if 2 * len(labels) < len(self):
+            return None
+        rows: dict[Labels, int] | None = self.memo.get("rows")
+        if rows is None:
+            rows = self.memo["rows"] = {one: row for row, one in enumerate(self.labels)}
+        places = [rows.get(one, -1) for one in labels]
+        return None if -1 in places else Batch(labels, self, np.array(places, dtype=np.intp))
+
     def group(self, rule: LabelRule) -> Grouping:
         """Every row's label set reduced by the rule."""
         return self.map(rule, lambda labels: _reduced(labels, rule))

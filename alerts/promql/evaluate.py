@@ -93,13 +93,14 @@ class Evaluator:
         return self._lookback_ms
 
     def batch(self, matchers: tuple[Matcher, ...], labels: list[Labels]) -> Batch:
-        """The batch of what these matchers select; the one of the last time if the label sets are still the same."""
+        """The batch of what these matchers select: the one of the last time if the label sets are the same, a part of it if some have gone."""
         known = self._batches.get(matchers)
         if known is not None and known.labels == labels:
             return known
         if len(self._batches) >= _BATCHES_KEPT:
             self._batches.clear()
-        batch = self._batches[matchers] = Batch(labels)
+        part = known.root.part(labels) if known is not None else None
+        batch = self._batches[matchers] = Batch(labels) if part is None else part
         return batch
 
 
@@ -269,9 +270,9 @@ class _Moment:
         if function == "clamp":
             return functions.clamp(vec, numbers[0], numbers[1])
         if function == "clamp_min":
-            return vec.nameless(np.maximum(numbers[0], vec.values))
+            return functions.at_least(numbers[0], vec)
         if function == "clamp_max":
-            return vec.nameless(np.minimum(numbers[0], vec.values))
+            return functions.at_most(numbers[0], vec)
         raise TypeError(f"{function} has no evaluation")
 
 

@@ -45,7 +45,19 @@ def clamp(vec: Vec, low: float, high: float) -> Vec:
     """Values brought into [low, high]; nothing where low > high, NaN where a bound is NaN."""
     if low > high:
         return EMPTY
-    return vec.nameless(np.maximum(low, np.minimum(high, vec.values)))
+    return at_least(low, at_most(high, vec))
+
+
+def at_least(low: float, vec: Vec) -> Vec:
+    """Values raised to a bound as Go's math.Max does it: +Inf wins over NaN, NaN over the rest."""
+    raised = np.maximum(low, vec.values)
+    return vec.nameless(np.where((vec.values == math.inf) | (low == math.inf), math.inf, raised))
+
+
+def at_most(high: float, vec: Vec) -> Vec:
+    """Values lowered to a bound as Go's math.Min does it: −Inf wins over NaN, NaN over the rest."""
+    lowered = np.minimum(high, vec.values)
+    return vec.nameless(np.where((vec.values == -math.inf) | (high == -math.inf), -math.inf, lowered))
 
 
 def scalar(vec: Vec) -> float:
