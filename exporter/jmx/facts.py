@@ -68,7 +68,7 @@ class JmxNode:
     warnings: tuple[str, ...]
     columns: JmxColumns
     values: F64
-    memory: Mapping[str, object] = field(default_factory=dict)
+    memory: Mapping[str, object] = field(default_factory=dict, repr=False)
     """What the next observation compares with, to hand out the same columns."""
 
     @property

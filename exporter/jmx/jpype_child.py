@@ -48,8 +48,9 @@ JVM_FLAGS = (
 )
 IDLE_LIMIT_S = 300.0
 """A target that nobody asks for is let go after so long."""
+CHANGING_S = 30.0
 CHANGING_REFRESH_S = 5.0
-"""Patterns are looked up again when named beans came or went (the node is starting or breaking), but not more often than this."""
+"""While named beans came or went lately (the node is starting or breaking), what patterns gave is used again for so long only."""
 PARENT_DEATH_SIGNAL = 1
 _ENDPOINT = re.compile(r"endpoint:\[(.*?):(\d+)")
 
@@ -102,8 +103,8 @@ class Connection:
     connector: Any
     warnings: list[str]
     found: dict[str, Found] = field(default_factory=dict)
-    missing: frozenset[str] = frozenset()
-    changing: bool = True
+    missing: frozenset[str] | None = None
+    changed_at: float = 0.0
 
 
 class Java:
@@ -313,8 +314,8 @@ class Target:
                     beans.append((planned.bean, bean, values))
                 elif planned.refresh_s is None and bean not in failed:
                     missing.append(bean)
-        connection.changing = connection.missing != set(missing)
-        connection.missing = frozenset(missing)
+        if connection.missing != frozenset(missing):
+            connection.missing, connection.changed_at = frozenset(missing), time.monotonic()
         return {"beans": beans, "missing": missing, "failed": failed, "warnings": connection.warnings}
 
     def _names(self, connection: Connection, planned: PlannedBean, failed: dict[str, str]) -> list[tuple[str, Any]]:
@@ -323,7 +324,9 @@ class Target:
             return [(planned.bean, planned.name)]
         known = connection.found.get(planned.bean)
         now = time.monotonic()
-        limit = min(planned.refresh_s, CHANGING_REFRESH_S) if connection.changing else planned.refresh_s
+        limit = planned.refresh_s
+        if now - connection.changed_at < CHANGING_S:
+            limit = min(limit, CHANGING_REFRESH_S)
         if known is not None and now - known.at < limit:
             return known.beans
         try:
