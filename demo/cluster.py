@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from demo import kafka, runtime, settings, state, supervisor
+from demo import kafka, logs, runtime, settings, state, supervisor
 from demo.errors import ClusterGone, DemoError, DemoTimeout, NodeDied
 from demo.state import Node, State, Status
 
@@ -26,7 +26,6 @@ STOP_LIMIT_S = 60.0
 SUPERVISOR_LIMIT_S = 30.0
 TOOL_LIMIT_S = 60.0
 POLL_S = 0.1
-LOG_TAIL_LINES = 25
 
 Overrides = Mapping[str, str]
 
@@ -106,7 +105,9 @@ class Cluster:
 
         def answers() -> bool:
             if process.poll() is not None:
-                raise DemoError(f"the supervisor ended at once:\n{_tail(self.folder / 'supervisor.log')}")
+                raise DemoError(
+                    f"the supervisor ended at once:\n{logs.summary(logs.read(self.folder / 'supervisor.log'))}"
+                )
             return self.state.supervisor_pid is not None
 
         self._wait(answers, SUPERVISOR_LIMIT_S, "the supervisor answers")
@@ -203,9 +204,9 @@ class Cluster:
         """What the node's process does now."""
         return self.state.processes[self.node(node_id).process].status
 
-    def log_tail(self, node_id: int, lines: int = LOG_TAIL_LINES) -> str:
-        """The end of what the node wrote, to its log and to its standard streams."""
-        return _tail(self.folder / f"node-{node_id}.out", lines) + _tail(self.folder / f"node-{node_id}.log", lines)
+    def log_tail(self, node_id: int) -> str:
+        """The end of what the node wrote: its standard streams, then the last errors and lines of its log."""
+        return "".join(logs.summary(logs.read(self.folder / f"node-{node_id}.{kind}")) for kind in ("out", "log"))
 
     # Nodes -----------------------------------------------------------------------------------------------------------
 
@@ -472,10 +473,3 @@ def _format(folder: Path, described: State, kafka_runtime: runtime.Runtime) -> N
 
     with ThreadPoolExecutor(len(described.nodes)) as pool:
         list(pool.map(format_node, described.nodes))
-
-
-def _tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:
-    try:
-        return "".join(f"{line}\n" for line in path.read_text(errors="replace").splitlines()[-lines:])
-    except FileNotFoundError:
-        return ""

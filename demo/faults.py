@@ -126,6 +126,12 @@ def rolling_restart(cluster: Cluster) -> None:
     cluster.wait_healthy()
 
 
+def preferred_election(cluster: Cluster) -> None:
+    """Give every partition's leadership back to its preferred replica where that one is in sync."""
+    arguments = ("--bootstrap-server", cluster.live_bootstrap_servers, "--election-type", "preferred")
+    cluster.kafka_tool("org.apache.kafka.tools.LeaderElectionCommand", *arguments, "--all-topic-partitions")
+
+
 # Faults ---------------------------------------------------------------------------------------------------------------
 
 

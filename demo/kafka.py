@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import ElectionType, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 REQUEST_LIMIT_S = 5.0
@@ -95,12 +95,6 @@ def delete_topic(bootstrap_servers: str, name: str) -> None:
     client = admin(bootstrap_servers)
     for future in client.delete_topics([name], request_timeout=30, operation_timeout=30).values():
         future.result()
-
-
-def preferred_election(bootstrap_servers: str) -> None:
-    """Give every partition's leadership back to its preferred replica where that one is in sync."""
-    client = admin(bootstrap_servers)
-    client.elect_leaders(ElectionType.PREFERRED, None, request_timeout=30).result()
 
 
 def failed_log_dirs(answer: str) -> list[str]:

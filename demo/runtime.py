@@ -29,7 +29,15 @@ DOWNLOAD_THREADS = 8
 REQUEST_TIMEOUT_S = 30
 
 # The flags that every JVM of the demo gets: quick start and little memory count, peak throughput does not.
-JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Djava.awt.headless=true")
+JVM_FLAGS = (
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+    # Kafka uses both; without these the JVM fills the logs with warnings.
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+)
 
 
 @dataclass(frozen=True, slots=True)
