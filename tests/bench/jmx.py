@@ -78,7 +78,7 @@ def measure(addresses: Mapping[int, str], polls: int, pause: float) -> None:
 
 def cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
-    return times.user + times.system
+    return float(times.user + times.system)
 
 
 if __name__ == "__main__":

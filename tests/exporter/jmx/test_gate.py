@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from exporter.jmx.facts import JmxNode
 from exporter.jmx.gate import observe, plan_for
 from exporter.jmx.join import JmxBlocks
 from exporter.jmx.transport import JmxAnswer, Target
-from tests.exporter.jmx.fake_transport import FakeJmx, broker_beans
+from tests.exporter.jmx.fake_transport import AttributeValues, FakeJmx, broker_beans
 from tests.exporter.jmx.samples import NODE, changed, out_of_memory, recorded, without
 
 RAFT = "kafka.server:type=raft-metrics"
@@ -179,10 +180,10 @@ def test_plans_narrow_once_a_node_is_known() -> None:
 # --- several nodes
 
 
-def fake_nodes(**changes: dict[str, dict[str, object]]) -> dict[int, JmxNode]:
+def fake_nodes(**changes: Mapping[str, AttributeValues]) -> dict[int, JmxNode]:
     fake = FakeJmx({n: broker_beans(n, leader=n == 2) for n in (1, 2, 3)})
     for node, beans in changes.items():
-        fake.nodes[int(node[1:])].update(beans)  # type: ignore[arg-type]
+        fake.nodes[int(node[1:])].update(beans)
     targets = [Target(n, f"127.0.0.1:{n}", shipped().plan()) for n in fake.nodes]
     return {n: seen(replace(a, taken_at=1e6)) for n, a in fake.read(targets, 1).items()}
 

@@ -257,7 +257,7 @@ def test_reads_of_several_threads_at_once(transport: JpypeTransport, java: int) 
     results: list[JmxAnswer] = []
     with java_with_jmx() as (_, other):
         threads = [
-            threading.Thread(target=lambda n=n, p=p: results.append(transport.read([target(n, p)], LIMIT_S)[n]))  # type: ignore[misc]
+            threading.Thread(target=lambda n=n, p=p: results.append(transport.read([target(n, p)], LIMIT_S)[n]))
             for n, p in ((1, java), (2, other))
         ]
         for thread in threads:

@@ -1,0 +1,119 @@
+"""JMX of real brokers: values that agree with Kafka's own, and what a killed, a starting and a hung node look like."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+import demo
+from exporter.facts.cluster import Role
+from exporter.jmx.aggregate import active_controller, aggregate
+from exporter.jmx.catalogue import families, shipped
+from exporter.jmx.errors import JmxRefused, JmxTimeout
+from exporter.jmx.facts import JmxNode
+from exporter.jmx.gate import observe, plan_for
+from exporter.jmx.jpype_transport import JpypeTransport
+from exporter.jmx.transport import JmxAnswer, Target
+
+pytestmark = pytest.mark.real
+
+LIMIT_S = 60.0
+DEADLINE_S = 5.0
+BROKERS = "kafka_controller_kafkacontroller_activebrokercount"
+# Families that only a fault, a quota or a recovery brings forth.
+RARE = {
+    "kafka_log_logmanager_remaininglogstorecover",
+    "kafka_log_logmanager_remainingsegmentstorecover",
+    "kafka_server_delayedproducemetrics_expires_total",
+    "kafka_server_raftmetrics_election_latency_max",
+    "kafka_server_raftmetrics_commit_latency_avg",
+    "kafka_server_raftmetrics_commit_latency_max",
+    "kafka_server_group_coordinator_metrics_partition_load_time_max",
+}
+
+
+class Watch:
+    """Polls the cluster's nodes and keeps what each was last."""
+
+    def __init__(self, addresses: Mapping[int, str]) -> None:
+        self.addresses = addresses
+        self.transport = JpypeTransport()
+        self.nodes: dict[int, JmxNode] = {}
+        self.answers: dict[int, JmxAnswer] = {}
+
+    def poll(self, deadline: float = DEADLINE_S) -> dict[int, JmxNode]:
+        """The nodes that answered this time."""
+        targets = [Target(n, a, plan_for(shipped(), self.nodes.get(n))) for n, a in self.addresses.items()]
+        self.answers = dict(self.transport.read(targets, deadline))
+        answered = {}
+        for node, answer in self.answers.items():
+            if answer.error is None:
+                answered[node] = self.nodes[node] = observe(shipped(), answer, self.nodes.get(node))
+        return answered
+
+    def until(self, condition: Callable[[dict[int, JmxNode]], bool], what: str) -> dict[int, JmxNode]:
+        end = time.monotonic() + LIMIT_S
+        while not condition(nodes := self.poll()):
+            assert time.monotonic() < end, f"not within {LIMIT_S:g} s: {what}; {nodes}"
+            time.sleep(0.2)
+        return nodes
+
+
+@pytest.fixture
+def watch(healthy_cluster: demo.Cluster) -> Iterator[Watch]:
+    made = Watch(healthy_cluster.jmx_targets)
+    yield made
+    made.transport.close()
+
+
+def test_a_healthy_cluster(watch: Watch) -> None:
+    nodes = watch.until(lambda n: len(n) == 3 and all(x.ready for x in n.values()), "three running nodes")
+    for node in nodes.values():
+        assert node.roles == {Role.BROKER, Role.CONTROLLER} and node.broker_state == 3
+        assert node.beans_missing == 0 and node.beans_expected > 90 and not watch.answers[node.node_id].failed
+    nodes = watch.until(lambda n: active_controller(n.values()) is not None, "an active controller")
+    assert len([n for n in nodes.values() if n.raft_state == "leader"]) == 1
+    assert aggregate(nodes.values(), shipped().families()[BROKERS]) == 3
+    assert {n.value(BROKERS) for n in nodes.values()} == {3}
+    shown = {b.metric for n in nodes.values() for b in n.blocks()}
+    assert {f.name for f in families()} - shown <= RARE
+    partitions = [n.value("kafka_server_replicamanager_partitioncount") for n in nodes.values()]
+    assert all(p is not None and p > 0 for p in partitions)
+
+
+def test_a_killed_node_refuses_and_a_starting_one_tells_no_lies(healthy_cluster: demo.Cluster, watch: Watch) -> None:
+    watch.until(lambda n: len(n) == 3, "three nodes")
+    healthy_cluster.kill_node(3)
+    others = watch.until(lambda n: 3 not in n, "a dead node")
+    assert isinstance(watch.answers[3].error, JmxRefused) and set(others) == {1, 2}
+    healthy_cluster.start_node(3, wait=False)
+    starting = 0
+    end = time.monotonic() + LIMIT_S
+    while not (node := watch.poll(2.0).get(3)) or not node.ready:
+        assert time.monotonic() < end, "node 3 does not run again"
+        if node is not None:
+            starting += 1
+            assert node.starting and not node.bean_lost
+            assert node.value(BROKERS) is None
+            assert node.value("kafka_server_replicamanager_partitioncount") is None
+            assert node.value("jvm_memory_used_bytes", area="heap") is not None
+        time.sleep(0.1)
+    assert starting, "JMX opens long before the broker runs"
+    assert (node.value(BROKERS) or 0) >= 2
+
+
+def test_a_hung_node_harms_no_other(healthy_cluster: demo.Cluster, watch: Watch) -> None:
+    watch.until(lambda n: len(n) == 3, "three nodes")
+    healthy_cluster.pause_node(2)
+    try:
+        started = time.monotonic()
+        answered = watch.poll(1.0)
+        assert time.monotonic() - started < 1.5
+        assert isinstance(watch.answers[2].error, JmxTimeout) and set(answered) == {1, 3}
+        assert set(watch.poll(1.0)) == {1, 3}
+    finally:
+        healthy_cluster.resume_node(2)
+    nodes = watch.until(lambda n: 2 in n and n[2].ready, "the node that woke")
+    assert nodes[2].broker_state == 3
