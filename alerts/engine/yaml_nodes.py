@@ -1,0 +1,83 @@
+"""Reads YAML into nodes that know their lines, so that every fault in a file can say where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import yaml
+
+_DEEPEST = 40
+
+
+class YamlFault(Exception):
+    """Text that is not the YAML it should be; ``line`` counts from 1, 0 where it is not known."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value as it is written; ``text`` is None for null."""
+
+    text: str | None
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    items: list[Node]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """``entries`` in the order of the file; ``twice`` are keys that stand more than once, with the line of the second."""
+
+    entries: dict[str, Node]
+    lines: dict[str, int]
+    line: int
+    twice: list[tuple[str, int]] = field(default_factory=list)
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+def read(text: str) -> Node | None:
+    """The root of the only document, None for an empty one; raises YamlFault."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise YamlFault(mark.line + 1 if mark else 0, f"not valid YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise YamlFault(0, f"not valid YAML: {error}") from error
+    return None if root is None else _node(root, 0)
+
+
+def _node(node: yaml.Node, depth: int) -> Node:
+    line = node.start_mark.line + 1
+    if depth > _DEEPEST:
+        raise YamlFault(line, f"nested deeper than {_DEEPEST} levels")
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, line, depth)
+    if isinstance(node, yaml.SequenceNode):
+        return Sequence([_node(child, depth + 1) for child in node.value], line)
+    return Scalar(None if node.tag == "tag:yaml.org,2002:null" else str(node.value), line)
+
+
+def _mapping(node: yaml.MappingNode, line: int, depth: int) -> Mapping:
+    made = Mapping({}, {}, line)
+    for key_node, value_node in node.value:
+        key_line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise YamlFault(key_line, "a key must be a word")
+        key = str(key_node.value)
+        if key in made.entries:
+            made.twice.append((key, key_line))
+        made.entries[key] = _node(value_node, depth + 1)
+        made.lines[key] = key_line
+    return made
