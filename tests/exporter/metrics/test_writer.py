@@ -1,0 +1,153 @@
+"""The fast writer prints what prometheus-client prints, byte for byte."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from exporter.blocks import NO_LABELS, Block, LabelSets
+from exporter.metrics import writer
+from exporter.metrics.catalogue import MetricRow, MetricType, Owner
+from exporter.metrics.writer import Writer, WriterError, go_numbers, header
+
+NASTY = st.text(
+    st.one_of(st.sampled_from('\\\n"%{}=, \r\t\x00 é漢😀'), st.characters(exclude_categories=["Cs"])), max_size=8
+)
+NAMES = st.lists(st.sampled_from(["topic", "partition", "aa", "zz", "Broker", "_x"]), unique=True, max_size=4)
+FLOATS = st.one_of(
+    st.floats(),
+    st.integers(-(2**63), 2**63 - 1).map(float),
+    st.integers(0, 10**17).map(float),
+    st.sampled_from([0.0, -0.0, 999999.0, 999999.5, 1e6, 1000000.5, 1e15, 2.0**53, 2.0**53 - 1, 1e16, 1.5e16, -1e7]),
+    st.builds(lambda d, e: float(d * 10**e), st.integers(1, 9999), st.integers(0, 18)),
+)
+
+
+def go_string(number: float) -> str:
+    return str(floatToGoString(number))  # type: ignore[no-untyped-call]
+
+
+class One(Collector):
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        return [self._metric]
+
+
+def by_client(
+    row: MetricRow, cluster: str | None, names: tuple[str, ...], samples: list[tuple[tuple[str, ...], float]]
+) -> bytes:
+    constant = () if cluster is None else (cluster,)
+    all_names = (*names, *(("cluster",) if constant else ()))
+    kind = CounterMetricFamily if row.type is MetricType.COUNTER else GaugeMetricFamily
+    family = kind(row.name, row.help, labels=all_names)
+    for values, number in samples:
+        family.add_metric((*values, *constant), number)
+    registry = CollectorRegistry()
+    registry.register(One(family))
+    return generate_latest(registry)
+
+
+@given(st.data())
+def test_same_bytes_as_prometheus_client(data: st.DataObject) -> None:
+    names = tuple(data.draw(NAMES))
+    counter = data.draw(st.booleans())
+    row = MetricRow(
+        "kafka_x_total" if counter else "kafka_x",
+        data.draw(NASTY),
+        MetricType.COUNTER if counter else MetricType.GAUGE,
+        names,
+        (Owner.TOPICS,),
+    )
+    cluster = data.draw(st.none() | NASTY)
+    rows = data.draw(st.lists(st.tuples(*[NASTY] * len(names)), max_size=12))
+    numbers: list[float]
+    if data.draw(st.booleans()):
+        numbers = list(data.draw(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=len(rows), max_size=len(rows))))
+        values = np.array(numbers, dtype=np.int64)
+    else:
+        numbers = data.draw(st.lists(FLOATS, min_size=len(rows), max_size=len(rows)))
+        values = np.array(numbers, dtype=np.float64)
+    block = Block(row.name, LabelSets(names, rows), values)
+    ours = header(row) + b"".join(Writer().render(row, cluster, block))
+    assert ours == by_client(row, cluster, names, list(zip(rows, numbers, strict=True)))
+
+
+@given(st.lists(FLOATS, max_size=50))
+@example([float(10**e + d) for e in range(17) for d in (-1, 0, 1)])
+def test_numbers_as_go_prints_them(numbers: list[float]) -> None:
+    assert go_numbers(np.array(numbers, dtype=np.float64)) == [go_string(n) for n in numbers]
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=50))
+def test_whole_numbers_are_printed_as_floats(numbers: list[int]) -> None:
+    assert go_numbers(np.array(numbers, dtype=np.int64)) == [go_string(n) for n in numbers]
+
+
+ROW = MetricRow("kafka_x", "Help.", MetricType.GAUGE, ("topic",), (Owner.TOPICS,))
+
+
+def test_large_blocks_come_in_chunks_that_join_to_the_same_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LINES_PER_CHUNK", 3)
+    monkeypatch.setattr(writer, "_SLICE", 2)
+    labels = LabelSets(("topic",), [(f"t{i}",) for i in range(7)])
+    chunks = Writer().render(ROW, "c", Block("kafka_x", labels, np.arange(7)))
+    assert [c.count(b"\n") for c in chunks] == [3, 3, 1]
+    expected = "".join(f'kafka_x{{cluster="c",topic="t{i}"}} {i}.0\n' for i in range(7))
+    assert b"".join(chunks).decode() == expected
+
+
+def test_labels_are_laid_out_once_per_label_sets_and_forgotten_with_them() -> None:
+    read = 0
+
+    class Counted(list[tuple[str, ...]]):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            nonlocal read
+            read += 1
+            return super().__iter__()
+
+    made = Writer()
+    labels = LabelSets(("topic",), Counted([("a",), ("b",)]))
+    other = MetricRow("kafka_y", "Help.", MetricType.GAUGE, ("topic",), (Owner.TOPICS,))
+    for number in range(3):
+        made.render(ROW, "c", Block("kafka_x", labels, np.array([number, 0])))
+        made.render(other, "c", Block("kafka_y", labels, np.array([number, 0])))
+    assert read == 1
+    assert len(made._templates) == 1
+    del labels
+    gc.collect()
+    assert len(made._templates) == 0
+
+
+def test_no_sample_no_line() -> None:
+    empty = Block("kafka_x", LabelSets(("topic",), []), np.array([], dtype=np.int64))
+    assert Writer().render(ROW, "c", empty) == []
+
+
+def test_a_name_that_is_no_utf8_costs_its_own_label() -> None:
+    labels = LabelSets(("topic",), [("a\udc80",), ("b",)])
+    chunks = Writer().render(ROW, None, Block("kafka_x", labels, np.array([1, 2])))
+    assert chunks == [b'kafka_x{topic="a?"} 1.0\nkafka_x{topic="b"} 2.0\n']
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (Block("kafka_y", NO_LABELS, np.array([1])), "kafka_y: rendered as kafka_x"),
+        (Block("kafka_x", NO_LABELS, np.array([1])), r"has labels \(\); the catalogue says \(topic\)"),
+        (Block("kafka_x", LabelSets(("topic",), [("a",)]), np.array([1, 2])), r"has \(2,\) values for 1 label sets"),
+    ],
+)
+def test_a_block_that_does_not_fit_its_row_is_refused(block: Block, said: str) -> None:
+    with pytest.raises(WriterError, match=said):
+        Writer().render(ROW, "c", block)
