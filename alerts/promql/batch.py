@@ -146,12 +146,12 @@ class Grouping:
         """For each key of this grouping the id of the same key in the other one, or −1."""
         kept = self.keys.memo.setdefault("matches", {})
         found: tuple[Batch, Index] | None = kept.get(id(other.keys))
-        if found is None or found[0] is not other.keys:
+        if found is None:
             if len(kept) >= _MATCHES_KEPT:
                 kept.clear()
             ids = {key: i for i, key in enumerate(other.keys.labels)}
             found = other.keys, np.array([ids.get(key, -1) for key in self.keys.labels], dtype=np.intp)
-            kept[id(other.keys)] = found
+            kept[id(other.keys)] = found  # holds the other keys, so their id stays theirs
         return found[1]
 
 

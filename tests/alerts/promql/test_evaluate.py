@@ -21,7 +21,7 @@ NAN, INF = math.nan, math.inf
 
 
 def store(*series: tuple[str, Sequence[float]], interval: float = 60) -> MemoryStore:
-    """Series given as (selector text, values at 0, interval, …); None-like gaps are written as ``...``-free lists of (time, value) elsewhere."""
+    """Series given as (selector text, values at 0, one interval, two, …)."""
     made = MemoryStore()
     for text, values in series:
         made.add(labels(text), [(i * interval, value) for i, value in enumerate(values)])
@@ -121,6 +121,9 @@ def test_increase_extrapolates_to_the_edges_but_no_further_than_half_an_interval
     assert number("rate(x[10m])", on, 240) == pytest.approx(45 / 600)
     assert number("increase(x[10m])", on, 270) == pytest.approx(50)
     assert number("delta(x[10m])", on, 240) == pytest.approx(45)
+    # Gaps before the window's end: below 1.1 intervals bridged whole (65 s), above by half an interval (30 s). The start's gap is 60 s.
+    assert number("increase(x[365s])", on, 305) == pytest.approx(40 * (240 + 60 + 65) / 240)
+    assert number("increase(x[369s])", on, 309) == pytest.approx(40 * (240 + 60 + 30) / 240)
 
 
 def test_a_counter_is_not_extrapolated_below_zero() -> None:
@@ -227,7 +230,7 @@ def test_grouping() -> None:
 
 
 def test_nothing_in_gives_nothing_out() -> None:
-    for op in ("sum", "count", "min", "avg", "group", "stddev", "topk(1, nope), "[:0] or "max"):
+    for op in ("sum", "count", "min", "avg", "group", "stddev", "max"):
         assert vector(f"{op}(nope)", GROUPS) == {}
     for text in (
         "topk(1, nope)",
@@ -297,7 +300,7 @@ def test_count_values_writes_numbers_as_go_does() -> None:
     ],
 )
 def test_scalar_arithmetic_is_go_s(text: str, result: float) -> None:
-    for form in (text, text.replace("bool ", "bool "), f"scalar(vector({text}))"):
+    for form in (text, f"scalar(vector({text}))"):
         assert number(form) == pytest.approx(result, nan_ok=True)
 
 
@@ -310,7 +313,7 @@ def test_filters_keep_the_vector_s_element() -> None:
 
 
 def test_equal_labels_without_names_are_an_error() -> None:
-    on = store(("x", [1]), ("y", [2]))
+    on = store(("x", [1, 2]), ("y", [2, 3]))
     for text in (
         '{__name__=~"x|y"} + 1',
         '-{__name__=~"x|y"}',
@@ -318,8 +321,7 @@ def test_equal_labels_without_names_are_an_error() -> None:
         'abs({__name__=~"x|y"})',
     ):
         with pytest.raises(PromqlEvaluationError, match="same labelset"):
-            on_two = store(("x", [1, 2]), ("y", [2, 3]))
-            vector(text, on_two, 60)
+            vector(text, on, 60)
     assert len(vector('{__name__=~"x|y"} > 0', on)) == 2
     assert len(vector('+{__name__=~"x|y"}', on)) == 2
     assert len(vector('last_over_time({__name__=~"x|y"}[5m])', on)) == 2
@@ -349,9 +351,6 @@ def test_one_to_one() -> None:
 def test_many_to_one() -> None:
     assert vector("m * on (c) group_left () one", MATCH) == {'{c="k", t="1"}': 20, '{c="k", t="2"}': 40}
     assert vector("m * on (c) group_left (o) one", MATCH) == {'{c="k", o="w", t="1"}': 20, '{c="k", o="w", t="2"}': 40}
-    assert (
-        vector("m * on (c) group_left (t) one", MATCH | {} if False else MATCH) == pytest.approx({}) if False else True
-    )
     assert vector('m{t="1"} * on (c) group_left (t) one', MATCH) == {'{c="k"}': 20}
     assert vector("one - on (c) group_right (o) m", MATCH) == {
         '{c="k", o="w", t="1"}': -8,
@@ -433,6 +432,8 @@ def test_sort_puts_nan_last_both_ways() -> None:
         ('nope{a="1", b=~"x|y", c!="3"}', '{a="1"}'),
         ('nope{a="1", a!="2"}', "{}"),
         ('nope{a!="2", a="1"}', '{a="1"}'),
+        ('nope{a="1", a="2"}', "{}"),
+        ('nope{a="1", a="2", a="3"}', "{}"),
         ('(nope{a="1"})', '{a="1"}'),
         ('sum(nope{a="1"})', "{}"),
         ('nope{a="1"} > 0', "{}"),
@@ -550,4 +551,4 @@ def test_a_kept_evaluator_answers_as_a_fresh_one(passes: list[list[float | None]
                     answers.append(evaluator.evaluate(parse(text), i * 10.0).by_labels())  # type: ignore[union-attr]
                 except PromqlEvaluationError as error:
                     answers.append(str(error))
-            assert answers[0] == answers[1] or "error" in text, text
+            assert answers[0] == answers[1], text

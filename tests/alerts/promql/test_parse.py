@@ -47,6 +47,8 @@ Y = Selector((Matcher("__name__", "=", "y"),))
         ("-2^2", Negation(Binary("^", Number(2.0), Number(2.0)))),
         ("(-2)^2", Binary("^", Number(-2.0), Number(2.0))),
         ("2^3^2", Binary("^", Number(2.0), Binary("^", Number(3.0), Number(2.0)))),
+        ("(x ^ y) ^ x", Binary("^", Binary("^", X, Y), X)),
+        ("x - (y - y)", Binary("-", X, Binary("-", Y, Y))),
         ("x - y - y", Binary("-", Binary("-", X, Y), Y)),
         ("x or y and y", Binary("or", X, Binary("and", Y, Y))),
         ("x{}[1001ms] offset -1h", Selector(X.matchers, 1001, -3_600_000)),
