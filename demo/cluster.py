@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from demo import kafka, logs, runtime, settings, state, supervisor
+from demo import control, kafka, logs, runtime, settings, state
 from demo.errors import ClusterGone, DemoError, DemoTimeout, NodeDied
 from demo.state import Node, State, Status
 
@@ -115,7 +115,7 @@ class Cluster:
     def close(self) -> None:
         """End the cluster. The owner waits until nothing is left of it; harmless when it has ended already."""
         with contextlib.suppress(ClusterGone):
-            supervisor.request(self.folder, "shutdown")
+            control.request(self.folder, "shutdown")
         if self._owned is None:
             return
         if self._supervisor is not None:
@@ -249,7 +249,7 @@ class Cluster:
         self.start_node(node_id, wait=wait, limit=limit)
 
     def _node_operation(self, operation: str, node_id: int) -> None:
-        supervisor.request(self.folder, operation, name=self.node(node_id).process)
+        control.request(self.folder, operation, name=self.node(node_id).process)
 
     def _define_node(self, node: Node, kafka_runtime: runtime.Runtime) -> None:
         log4j2 = kafka_runtime.uses_log4j2
@@ -271,7 +271,7 @@ class Cluster:
         Its output goes to NAME.out in the folder. `python`: it runs a module of this package. `keep_running`: it is
         started again when it dies.
         """
-        supervisor.request(
+        control.request(
             self.folder,
             "define",
             name=name,
@@ -283,7 +283,7 @@ class Cluster:
 
     def process_operation(self, operation: str, name: str) -> None:
         """start, stop, kill, pause or resume a process by its name."""
-        supervisor.request(self.folder, operation, name=name)
+        control.request(self.folder, operation, name=name)
 
     def stop_process(self, name: str, limit: float = STOP_LIMIT_S) -> None:
         """SIGTERM and wait until it ended; no-op when it does not run."""
@@ -292,11 +292,11 @@ class Cluster:
 
     def mark_broken(self, fault: str, details: dict[str, Any]) -> None:
         """Note in the state that a fault was caused on purpose, with what is needed to undo it."""
-        supervisor.request(self.folder, "mark-broken", fault=fault, details=details)
+        control.request(self.folder, "mark-broken", fault=fault, details=details)
 
     def mark_healed(self, fault: str) -> None:
         """Take a fault out of the state; no-op when it is not there."""
-        supervisor.request(self.folder, "mark-healed", fault=fault)
+        control.request(self.folder, "mark-healed", fault=fault)
 
     # Conditions ------------------------------------------------------------------------------------------------------
 
@@ -435,7 +435,7 @@ def _random_cluster_id() -> str:
 
 def _socket_path(folder: Path) -> Path:
     path = folder / "control.sock"
-    if len(str(path)) <= supervisor.SOCKET_PATH_LIMIT:
+    if len(str(path)) <= control.SOCKET_PATH_LIMIT:
         return path
     return Path(tempfile.mkdtemp(prefix="klaxon-demo-")) / "control.sock"
 

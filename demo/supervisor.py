@@ -26,38 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from demo import state as states
-from demo.errors import ClusterGone, DemoError
+from demo.errors import DemoError
 from demo.state import Process, State, Status
 
 PR_SET_PDEATHSIG = 1
-REQUEST_LIMIT_S = 5.0
+READ_LIMIT_S = 5.0
 TICK_S = 0.5
 RESTART_PAUSE_S = 1.0
 CLEAN_STOP_LIMIT_S = 20.0
-# sockaddr_un holds 108 bytes on Linux, 104 on macOS.
-SOCKET_PATH_LIMIT = 100
-
-
-def request(folder: Path, operation: str, **arguments: Any) -> Any:
-    """Ask the supervisor of a folder for one operation, from any process; raises ClusterGone when nobody answers."""
-    path = states.read(folder).socket
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-            channel.settimeout(REQUEST_LIMIT_S * 2)
-            channel.connect(path)
-            channel.sendall(json.dumps({"operation": operation, **arguments}).encode() + b"\n")
-            with channel.makefile("rb") as reader:
-                line = reader.readline()
-    except OSError as error:
-        raise ClusterGone(
-            f"the demo cluster in {folder} does not answer ({error}); start one with: klaxon demo"
-        ) from error
-    if not line:
-        raise ClusterGone(f"the demo cluster in {folder} ended while it was asked to {operation}")
-    answer = json.loads(line)
-    if "error" in answer:
-        raise DemoError(answer["error"])
-    return answer.get("result")
 
 
 class Supervisor:
@@ -249,7 +225,7 @@ class Supervisor:
     def _answer(self, listener: socket.socket) -> None:
         channel, _ = listener.accept()
         with channel, contextlib.suppress(OSError):
-            channel.settimeout(REQUEST_LIMIT_S)
+            channel.settimeout(READ_LIMIT_S)
             with channel.makefile("rb") as reader:
                 line = reader.readline()
             if line:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import ClusterGone, DemoError, state, supervisor
+from demo import ClusterGone, DemoError, control, state
 from demo.cluster import python_path
 from demo.state import State, Status
 
@@ -58,7 +58,7 @@ class Stage:
         wait_for(lambda: state.read(folder).supervisor_pid is not None)
 
     def ask(self, operation: str, **arguments: object) -> None:
-        supervisor.request(self.folder, operation, **arguments)
+        control.request(self.folder, operation, **arguments)
 
     def run(self, name: str, argv: list[str], keep_running: bool = False) -> None:
         self.ask(

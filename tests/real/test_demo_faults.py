@@ -102,12 +102,3 @@ def test_a_fault_cannot_be_caused_twice_nor_healed_when_absent(healthy_cluster: 
         faults.heal(healthy_cluster, "broker-killed")
     with pytest.raises(DemoError, match="there is no fault 'flood'; there are: broker-killed"):
         faults.break_(healthy_cluster, "flood")
-
-
-def test_preferred_leaders_come_back(healthy_cluster: Cluster) -> None:
-    healthy_cluster.restart_node(1)
-    assert kafka.not_preferred(healthy_cluster.bootstrap_servers)
-    faults.preferred_election(healthy_cluster)
-    healthy_cluster.wait_until(
-        lambda: not kafka.not_preferred(healthy_cluster.bootstrap_servers), 60, "every leader is the preferred one"
-    )
