@@ -1,0 +1,1 @@
+"""From a firing alert to a page: decision trees, the walk through them, incidents and their text."""

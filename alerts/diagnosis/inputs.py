@@ -1,0 +1,76 @@
+"""What an expression needs to be answered: collectors, and the node where a matcher names one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+from alerts.promql.questions import selectors
+from alerts.promql.syntax import Expr, Selector
+from exporter.jmx.catalogue import families
+from exporter.metrics.catalogue import ALERTS_ROW, KAFKA_ROWS, PROCESS_ROWS, Owner
+from exporter.reading import Coverage
+
+PER_NODE = frozenset({Owner.LOG_DIRS, Owner.JMX})
+"""Collectors whose series say in ``broker`` which source they came from."""
+
+_WORDS = {
+    Owner.CLUSTER: "the brokers' word on who is there",
+    Owner.LEGS: "our own probes",
+    Owner.TOPICS: "topics",
+    Owner.GROUPS: "groups",
+    Owner.OFFSETS: "end offsets",
+    Owner.LOG_DIRS: "log dirs",
+    Owner.QUORUM: "the metadata quorum",
+    Owner.JMX: "JMX",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Input:
+    """One collector, of one node or (None) of all that it asks."""
+
+    owner: Owner
+    broker: int | None = None
+
+    def __str__(self) -> str:
+        words = _WORDS.get(self.owner, self.owner.value)
+        return words if self.broker is None else f"{words} of broker {self.broker}"
+
+
+@lru_cache(maxsize=1)
+def metric_owners() -> Mapping[str, tuple[Owner, ...]]:
+    """Metric name -> the collectors that it needs, for every name of both catalogues."""
+    rows = {row.name: row.inputs for row in (*KAFKA_ROWS, *PROCESS_ROWS, ALERTS_ROW)}
+    return MappingProxyType({**rows, **dict.fromkeys((f.name for f in families()), (Owner.JMX,))})
+
+
+def unknown_metrics(expr: Expr) -> tuple[str, ...]:
+    """Names in the expression that no catalogue has; a selector without a name is given as ``{}``."""
+    names = (s.name for s in selectors(expr))
+    return tuple(sorted({n or "{}" for n in names if n is None or n not in metric_owners()}))
+
+
+def inputs_of(expr: Expr) -> frozenset[Input]:
+    """The inputs of a bound expression whose metrics are known; Klaxon's own observations about itself (``self``) are always there and left out."""
+    return frozenset(i for selector in selectors(expr) for i in _selector_inputs(selector))
+
+
+def _selector_inputs(selector: Selector) -> Iterator[Input]:
+    broker = next((m.value for m in selector.matchers if m.name == "broker" and m.op == "="), "")
+    for owner in metric_owners().get(selector.name or "", ()):
+        if owner is not Owner.SELF:
+            yield Input(owner, int(broker) if owner in PER_NODE and broker.isdecimal() else None)
+
+
+def oldest(inputs: frozenset[Input], coverage: Coverage) -> float | None:
+    """When the oldest input was taken (Unix seconds), infinity without inputs; None where one has no fresh data."""
+    taken = [coverage.oldest(i.owner.value, i.broker) for i in inputs]
+    known = [t for t in taken if t is not None]
+    return min(known, default=float("inf")) if len(known) == len(taken) else None
+
+
+def uncovered(inputs: frozenset[Input], coverage: Coverage) -> tuple[Input, ...]:
+    return tuple(sorted(i for i in inputs if not coverage.covers(i.owner.value, i.broker)))
