@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from alerts.diagnosis.inputs import inputs_of, oldest, uncovered
 from alerts.diagnosis.template import Command, FactValue, Filled, Template, number
 from alerts.diagnosis.tree import HEALED, UNKNOWN, Branch, Cause, Do, Sentence, Step, Tree, Trees
+from alerts.engine.querier import Querier
 from alerts.model import Action, Alert, Confidence, Evidence, Finding, Severity, Verdict
 from alerts.promql.errors import QueryError
-from alerts.promql.evaluate import Evaluator
 from alerts.promql.questions import bind
 from alerts.promql.syntax import Expr
-from alerts.promql.values import Scalar, Vector
+from alerts.promql.values import Scalar, Value, Vector
 from exporter.reading import Coverage
 
 WORST = 20
@@ -32,27 +32,6 @@ MOST_WALKS = 20
 """How many values of an ``each`` are followed."""
 
 Rows: TypeAlias = tuple[tuple[Mapping[str, str], float], ...]
-
-
-class Querier(Protocol):
-    """What answers a bound expression at a time (Unix seconds): our own history, or later a Prometheus by HTTP. Raises QueryError."""
-
-    def query(self, expr: Expr, at: float) -> Rows: ...
-
-
-class HistoryQuerier:
-    """Asks the evaluator on our own history."""
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-
-    def query(self, expr: Expr, at: float) -> Rows:
-        value = self._evaluator.evaluate(expr, at)
-        if isinstance(value, Scalar):
-            return (({}, value.value),)
-        if isinstance(value, Vector):
-            return tuple((sample.labels, sample.value) for sample in value)
-        raise QueryError("not a vector", "a question must be an instant vector or a scalar")
 
 
 @dataclass(slots=True)
@@ -74,7 +53,9 @@ class World:
         known = self._answers.get(expr)
         if known is None:
             try:
-                known = tuple(sorted(self.querier.query(expr, self.at), key=lambda row: _badness(row[1]), reverse=True))
+                known = tuple(
+                    sorted(_rows(self.querier.evaluate(expr, self.at)), key=lambda r: _badness(r[1]), reverse=True)
+                )
             except QueryError as error:
                 known = error
             self._answers[expr] = known
@@ -90,6 +71,14 @@ class World:
 
     def missing(self, expr: Expr) -> tuple[str, ...]:
         return () if self.coverage is None else tuple(str(i) for i in uncovered(inputs_of(expr), self.coverage))
+
+
+def _rows(value: Value) -> Rows:
+    if isinstance(value, Scalar):
+        return (({}, value.value),)
+    if isinstance(value, Vector):
+        return tuple((sample.labels, sample.value) for sample in value)
+    raise QueryError("not a vector", "a question must be an instant vector or a scalar")
 
 
 def _badness(value: float) -> float:
