@@ -49,6 +49,7 @@ def observe(
     """The facts of an answer without error. ``previous`` is what the node was at its last answer; ``known_broker``: the cluster says that it is a broker."""
     raw = _Raw(catalogue, answer)
     roles = _roles(raw, previous, known_broker)
+    raw.keep(roles)
     version = raw.text(_APP_INFO, "Version") or (previous.version if previous else None)
     state = raw.number(BROKER_STATE, "Value")
     started_ms = raw.number(_RUNTIME, "StartTime")
@@ -94,6 +95,10 @@ class _Raw:
         self._first: dict[str, tuple[BeanSpec, BeanValues]] = {}
         for spec, bean in self.beans:
             self._first.setdefault(bean.request, (spec, bean))
+
+    def keep(self, roles: frozenset[Role]) -> None:
+        """Forget beans that such a node is not asked for once its roles are known: their series would come and go."""
+        self.beans = [(spec, bean) for spec, bean in self.beans if spec.belongs_to(roles)]
 
     def has(self, bean: str) -> bool:
         return bean in self._first
