@@ -12,6 +12,7 @@ clock stands still, and nothing that rests on absence begins. What follows holds
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -24,6 +25,9 @@ MAX_HOLD: Final = 1800.0
 
 OUTAGE_TOLERANCE: Final = 300.0
 """Seconds without evaluations that still count for ``for``."""
+
+CLOCK_SLACK: Final = 1.0
+"""Seconds that an input may be younger than the evaluation; more comes from before the clock was set back."""
 
 RESOLVED_RETENTION: Final = 900.0
 """Seconds that a resolved alert is kept to be sent again; Prometheus's value."""
@@ -222,13 +226,18 @@ class _Step:
         evidence = self.evidence(before.alert.labels)
         if evidence.missing:
             self._put(key, before, self._held(self._paused(before), evidence.missing))
-        elif evidence.oldest <= (before.alert.last_true_at or 0.0):
+        elif not self._proves(evidence, before.alert):
             # Covered, but by what was taken before it was last true: that it is gone now proves nothing yet.
             self._put(key, before, _released(self._paused(before)))
         elif before.alert.state is AlertState.PENDING:
             self.changes.append(Change(Happened.FORGOTTEN, before.alert))
         else:
             self._put(key, before, self._keeping(_released(before)))
+
+    def _proves(self, evidence: Evidence, alert: Alert) -> bool:
+        """Whether all inputs were taken after the alert was last seen true (and not in a future that a clock set back has left behind)."""
+        after = evidence.oldest > (alert.last_true_at or 0.0)
+        return after and (math.isinf(evidence.oldest) or evidence.oldest <= self.queried_at + CLOCK_SLACK)
 
     # --- what can become of an alert
 

@@ -258,7 +258,13 @@ class _Loader:
         labels = self._labels(entries.get("labels"), place, "labels")
         rules = [self._rule(rule, file, name, labels) for rule in self._list(entries.get("rules"), place, "rules")]
         return RuleGroup(
-            f"{Path(file).name};{name}", name, file, interval, limit, offset, tuple(r for r in rules if r is not None)
+            self._numbered(f"{Path(file).name};{name}"),
+            name,
+            file,
+            interval,
+            limit,
+            offset,
+            tuple(r for r in rules if r is not None),
         )
 
     def _limit(self, node: Node | None, place: _Place) -> int:
@@ -323,7 +329,9 @@ class _Loader:
 
     def _key(self, place: _Place, labels: Iterable[str]) -> str:
         """A name that lasts as long as nobody renames the rule; a number tells rules apart that have all of it in common."""
-        key = ";".join((Path(place.file).name, place.group, place.rule, ",".join(labels)))
+        return self._numbered(";".join((Path(place.file).name, place.group, place.rule, ",".join(labels))))
+
+    def _numbered(self, key: str) -> str:
         self.keys[key] = self.keys.get(key, 0) + 1
         return key if self.keys[key] == 1 else f"{key};{self.keys[key]}"
 
