@@ -1,4 +1,4 @@
-"""Turns the frozen values of alerts/model.py into JSON and back, by their type hints; what comes back equals what went in."""
+"""Turns frozen dataclasses (those of alerts/model.py above all) into JSON and back, by their type hints; what comes back equals what went in."""
 
 from __future__ import annotations
 
@@ -54,6 +54,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(_plain(item) for item in value)
     return value
 
 
@@ -66,6 +68,8 @@ def _typed(hint: Any, data: Any) -> Any:
         if len(args) == 2 and args[1] is ...:
             return tuple(_typed(args[0], item) for item in data)
         return tuple(_typed(arg, item) for arg, item in zip(args, data, strict=True))
+    if origin is frozenset:
+        return frozenset(_typed(get_args(hint)[0], item) for item in data)
     if origin is not None and issubclass(origin, Mapping):
         return {key: _typed(get_args(hint)[1], item) for key, item in data.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
