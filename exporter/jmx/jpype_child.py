@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,7 +53,7 @@ CHANGING_S = 30.0
 CHANGING_REFRESH_S = 5.0
 """While named beans came or went lately (the node is starting or breaking), what patterns gave is used again for so long only."""
 PARENT_DEATH_SIGNAL = 1
-_ENDPOINT = re.compile(r"endpoint:\[(.*?):(\d+)")
+_ENDPOINT = re.compile(r"endpoint:\[([^\],]*):(\d+)[\],]")
 
 
 class ReadFailed(Exception):
@@ -172,16 +173,16 @@ class Java:
 
     def _check_stub(self, stub: Any, host: str, port: int, deadline: float) -> list[str]:
         """The stub says where the node really listens (java.rmi.server.hostname); that port is checked too, since nothing bounds its connecting."""
-        match = _ENDPOINT.search(str(stub.toString()))
-        if match is None or (match[1], int(match[2])) == (host, port):
+        named = endpoint(str(stub.toString()))
+        if named is None or named == (host, port):
             return []
-        where = f"{match[1]}:{match[2]}"
+        where = f"{named[0]}:{named[1]}"
         try:
-            check_port(match[1], int(match[2]), deadline)
+            check_port(*named, deadline)
         except ReadFailed as error:
             advice = f"the node's JMX says that it is at {where} (java.rmi.server.hostname), and there: {error}"
             raise ReadFailed(error.kind, advice) from error
-        return [] if same_host(match[1], host) else [f"the node's JMX says that it is at {where}, not at {host}"]
+        return [] if same_host(named[0], host) else [f"the node's JMX says that it is at {where}, not at {host}"]
 
     def kind_of(self, error: Any, otherwise: str) -> str:
         """``timeout`` if that is at the root of a Java error."""
@@ -191,6 +192,12 @@ class Java:
                 return "timeout"
             cause = cause.getCause()
         return otherwise
+
+
+def endpoint(stub: str) -> tuple[str, int] | None:
+    """Host and port out of a stub's toString: ``…[UnicastRef [liveRef: [endpoint:[host:port](remote),objID:…``."""
+    match = _ENDPOINT.search(stub)
+    return (match[1], int(match[2])) if match is not None else None
 
 
 def check_port(host: str, port: int, deadline: float) -> None:
@@ -437,12 +444,16 @@ def main() -> None:
     # Whatever prints must not get between the frames.
     sender = Sender(os.dup(1))
     os.dup2(2, 1)
-    jpype.startJVM(libjvm(), *JVM_FLAGS, convertStrings=False)
+    status = 1
     try:
+        jpype.startJVM(libjvm(), *JVM_FLAGS, convertStrings=False)
         serve(sender)
+        status = 0
+    except BaseException:  # noqa: BLE001 (os._exit below would swallow it unseen)
+        traceback.print_exc()
     finally:
         # Threads may hang in Java; an orderly end would wait for them.
-        os._exit(0)
+        os._exit(status)
 
 
 if __name__ == "__main__":

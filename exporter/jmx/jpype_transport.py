@@ -159,13 +159,13 @@ class JpypeTransport:
     def _send(self, child: _Child, read_id: int, targets: Sequence[Target], deadline: float, deadline_s: float) -> bool:
         frames: list[bytes] = []
         child_deadline = deadline - self._monotonic() - min(GRACE_S, deadline_s / 10)
+        addresses = [split_address(t.address) for t in targets]
         with child.write_lock:
-            for target in targets:
+            for target, (host, port) in zip(targets, addresses, strict=True):
                 plan_id = child.plans.get(target.plan)
                 if plan_id is None:
                     plan_id = child.plans[target.plan] = next(child.plan_ids)
                     frames.append(encode(_plan_frame(plan_id, target.plan)))
-                host, port = split_address(target.address)
                 frames.append(
                     encode(
                         {
@@ -191,7 +191,7 @@ class JpypeTransport:
     def _no_child(self) -> str:
         if self._closed.is_set():
             return "the transport is closed"
-        return f"the Java process is not ready yet{self._last_end and f'; it ended last since {self._last_end}'}"
+        return f"the Java process is not ready yet{self._last_end and f'; before, it ended: {self._last_end}'}"
 
     def _all_failed(self, targets: Iterable[Target], started: float, message: str) -> dict[int, JmxAnswer]:
         return {t.node: self._failed(t, started, JmxChildDied(message)) for t in targets}

@@ -99,7 +99,10 @@ class JmxTransport(Protocol):
     """A way to read beans: ``jpype`` (``exporter.jmx.jpype_transport``); more can stand behind the same calls."""
 
     def read(self, targets: Sequence[Target], deadline_s: float) -> Mapping[int, JmxAnswer]:
-        """Read all targets at once, each on its own: an answer per node, with its error where it failed, never later than the deadline."""
+        """Read all targets at once, each on its own: an answer per node, with its error where it failed, never later than the deadline.
+
+        One read of a node at a time: while one runs, or hangs, another gets JmxHung at once. ValueError for an address that is none.
+        """
 
     def close(self) -> None:
         """Let go of every connection, thread and process; reads that run end with an error."""

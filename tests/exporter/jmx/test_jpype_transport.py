@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from exporter.jmx.errors import JmxChildDied, JmxConnectError, JmxHung, JmxRefused, JmxTimeout
+from exporter.jmx.jpype_child import endpoint
 from exporter.jmx.jpype_transport import JpypeTransport
 from exporter.jmx.transport import Attribute, BeanRequest, JmxAnswer, Kind, Plan, Target
 
@@ -206,6 +207,29 @@ def test_a_stub_that_names_another_host(transport: JpypeTransport) -> None:
         error = transport.read([target(1, port)], LIMIT_S)[1].error
     assert isinstance(error, JmxRefused)
     assert f"at 127.0.0.2:{port} (java.rmi.server.hostname)" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("stub", "expected"),
+    [
+        (
+            "RMIServerImpl_Stub[UnicastRef [liveRef: [endpoint:[kafka-1:9999](remote),objID:[4:a:1, 5]]]]",
+            ("kafka-1", 9999),
+        ),
+        ("Proxy[RMIServer,[endpoint:[0:0:0:0:0:0:0:1:9999](remote),objID:[1]]", ("0:0:0:0:0:0:0:1", 9999)),
+        ("[endpoint:[10.0.0.1:9999,SslRMIClientSocketFactory@5](remote),objID:[1:2]]", ("10.0.0.1", 9999)),
+        ("RMIServerImpl_Stub[nothing]", None),
+    ],
+)
+def test_the_host_that_a_stub_names(stub: str, expected: tuple[str, int] | None) -> None:
+    assert endpoint(stub) == expected
+
+
+def test_an_address_that_is_none(transport: JpypeTransport, java: int) -> None:
+    with pytest.raises(ValueError, match="'kafka-1' must be host:port"):
+        transport.read([target(1, java), Target(2, "kafka-1", PLAN)], LIMIT_S)
+    assert transport.read([target(1, java)], LIMIT_S)[1].error is None
+    assert transport.read([Target(1, f"[::1]:{java}", PLAN)], 5.0)[1].error is not None
 
 
 def test_a_killed_child_is_an_error_in_time_and_then_works_again(
