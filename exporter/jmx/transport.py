@@ -69,7 +69,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class BeanValues:
-    """One bean that answered: ``request`` is the plan's bean or pattern, ``values`` are in the order of its attributes and their items."""
+    """One bean that answered: ``request`` is the plan's bean or pattern, ``values`` are in the order of its attributes and their items.
+
+    ``bean`` is the request where that is a named bean; one that a pattern found stands under its canonical name, whose keys are sorted
+    (``kafka.server:id=1,type=app-info``).
+    """
 
     request: str
     bean: str

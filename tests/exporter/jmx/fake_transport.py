@@ -39,10 +39,18 @@ class FakeJmx:
         missing: list[str] = []
         for request in target.plan.beans:
             names = [b for b in beans if matches(request, b)]
-            found += [BeanValues(request.bean, name, values(request.attributes, beans[name])) for name in names]
+            for name in names:
+                shown = canonical(name) if request.is_pattern else request.bean
+                found.append(BeanValues(request.bean, shown, values(request.attributes, beans[name])))
             if not names and not request.is_pattern:
                 missing.append(request.bean)
         return JmxAnswer(target.node, target.address, self.clock(), 0.01, tuple(found), tuple(missing))
+
+
+def canonical(bean: str) -> str:
+    """The name under which a real node's pattern query gives the bean: keys sorted (values without commas)."""
+    domain, _, keys = bean.partition(":")
+    return f"{domain}:{','.join(sorted(keys.split(',')))}"
 
 
 def matches(request: BeanRequest, bean: str) -> bool:
