@@ -1,0 +1,170 @@
+"""Limits from the configuration as series: ``klaxon_threshold{name, topic, consumergroup}`` for every cluster, topic and group that exists.
+
+```yaml
+thresholds:
+  disk_used_ratio: 0.85              # a limit of its own for everything
+  overrides:                         # for each limit the first entry that matches and sets it wins; what none sets is as above
+    - {cluster: "dev*", set: {disk_used_ratio: 0.95}}
+    - {consumergroup: "batch-*", set: {group_lag: 5000000}}
+  own:                               # limits that your own rules join
+    topic_messages_per_second: {per: topic, value: 1000}
+```
+Patterns are shell globs (``*``, ``?``, ``[a-z]``), case counts. An override that names no cluster, topic or group pattern matches everything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+
+from exporter.blocks import Block, LabelSets
+
+METRIC: Final = "klaxon_threshold"
+Level = Literal["cluster", "topic", "consumergroup"]
+Ratio = Annotated[FiniteFloat, Field(gt=0, le=1)]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+_STRICT: Final = ConfigDict(extra="forbid", frozen=True)
+
+LEVELS: Final[Mapping[str, Level]] = {"disk_used_ratio": "cluster", "group_lag": "consumergroup"}
+"""What each shipped limit is a limit of."""
+
+
+class Limits(BaseModel):
+    """The limits that shipped rules join, each with the value that a careful operator would begin with."""
+
+    model_config = _STRICT
+
+    disk_used_ratio: Ratio = Field(
+        default=0.80, description="Used share of a log dir's volume above which it counts as filling (0 to 1)."
+    )
+    group_lag: Positive = Field(
+        default=100_000,
+        description="Records that a consumer group may be behind before falling back further is reported.",
+    )
+
+
+class OwnLimit(BaseModel):
+    """A limit that only the user's own rules join."""
+
+    model_config = _STRICT
+
+    per: Level = "cluster"
+    value: FiniteFloat
+
+
+class Override(BaseModel):
+    """Other values for what the patterns match."""
+
+    model_config = _STRICT
+
+    cluster: str = Field(default="*", min_length=1)
+    topic: str | None = Field(default=None, min_length=1)
+    consumergroup: str | None = Field(default=None, min_length=1)
+    set: dict[str, FiniteFloat] = Field(min_length=1)
+
+    @field_validator("cluster", "topic", "consumergroup")
+    @classmethod
+    def _pattern(cls, value: str | None) -> str | None:
+        if value is not None and value.count("[") != len(re.findall(r"\[!?\]?[^\]]*\]", value)):
+            raise ValueError(f"{value!r} is not a pattern: '[' without ']'; write [[] for the character itself")
+        return value
+
+    @model_validator(mode="after")
+    def _one_level(self) -> Override:
+        if self.topic is not None and self.consumergroup is not None:
+            raise ValueError("an override is for topics or for consumer groups, not both; write two")
+        return self
+
+    def matches(self, cluster: str, level: Level, item: str) -> bool:
+        if not fnmatchcase(cluster, self.cluster):
+            return False
+        pattern = {"topic": self.topic, "consumergroup": self.consumergroup}.get(level)
+        if pattern is None:
+            return self.topic is None and self.consumergroup is None
+        return fnmatchcase(item, pattern)
+
+
+class Thresholds(Limits):
+    """The section ``thresholds:`` of the configuration."""
+
+    overrides: tuple[Override, ...] = ()
+    own: dict[str, OwnLimit] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names(self) -> Thresholds:
+        for name in self.own:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"own: {name!r} is not a name; use small letters, digits and _")
+            if name in LEVELS:
+                raise ValueError(f"own: {name!r} is a limit of Klaxon's; set it as thresholds.{name}")
+        for number, override in enumerate(self.overrides):
+            for name, value in override.set.items():
+                self._check(f"overrides[{number}].set", override, name, value)
+        return self
+
+    def _check(self, where: str, override: Override, name: str, value: float) -> None:
+        level = self.level(name)
+        if level is None:
+            known = sorted({*LEVELS, *self.own})
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"limits: {', '.join(known)}"
+            raise ValueError(f"{where}: there is no limit {name!r}; {hint}")
+        pattern = (
+            "topic" if override.topic is not None else "consumergroup" if override.consumergroup is not None else None
+        )
+        if pattern is not None and pattern != level:
+            raise ValueError(
+                f"{where}: {name} is a limit per {level}, the override is for a {pattern} pattern; remove {pattern}:"
+            )
+        if name in LEVELS:
+            Limits.__pydantic_validator__.validate_assignment(Limits.model_construct(), name, value)
+
+    def level(self, name: str) -> Level | None:
+        """What a limit is per, None if there is no such limit."""
+        return LEVELS.get(name) or (self.own[name].per if name in self.own else None)
+
+    def value(self, name: str, cluster: str, item: str = "") -> float:
+        """The limit in force for a cluster, or for a topic or group in it."""
+        level = self.level(name)
+        if level is None:
+            raise KeyError(name)
+        for override in self.overrides:
+            if name in override.set and override.matches(cluster, level, item):
+                return override.set[name]
+        default: Any = self.own[name].value if name in self.own else getattr(self, name)
+        return float(default)
+
+
+class ThresholdBlocks:
+    """Makes the block of one cluster; the same label sets and values again as long as its topics and groups are the same."""
+
+    def __init__(self, thresholds: Thresholds, cluster: str) -> None:
+        self._thresholds = thresholds
+        self._cluster = cluster
+        self._known: tuple[tuple[str, ...], tuple[str, ...], Block] | None = None
+
+    def block(self, topics: Iterable[str], groups: Iterable[str]) -> Block:
+        """One series per limit and existing topic or group; those of the cluster have neither label (it is "")."""
+        present = tuple(topics), tuple(groups)
+        if self._known is None or self._known[:2] != present:
+            self._known = (*present, self._made(*present))
+        return self._known[2]
+
+    def _made(self, topics: Sequence[str], groups: Sequence[str]) -> Block:
+        rows: list[tuple[str, ...]] = []
+        values: list[float] = []
+        for name in (*LEVELS, *self._thresholds.own):
+            level = self._thresholds.level(name)
+            items = topics if level == "topic" else groups if level == "consumergroup" else ("",)
+            for item in items:
+                rows.append((name, item if level == "topic" else "", item if level == "consumergroup" else ""))
+                values.append(self._thresholds.value(name, self._cluster, item))
+        return Block(METRIC, LabelSets(("name", "topic", "consumergroup"), rows), np.array(values, dtype=np.float64))
