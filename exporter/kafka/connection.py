@@ -1,0 +1,274 @@
+"""One connection to one broker: a blocking socket on which every step, from name look-up to the last byte, ends at the call's deadline.
+
+kafka-python's own connections do not bound name look-up and TLS handshake, so only its messages are used; the socket is ours. Kafka answers a
+connection strictly in order, so there is one request at a time, and after any error the connection is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from exporter.kafka.errors import (
+    AuthenticationFailed,
+    BadAnswer,
+    ConnectionLost,
+    KafkaError,
+    NameLookupFailed,
+    Refused,
+    TimedOut,
+)
+from exporter.kafka.security import PLAINTEXT, SecurityConfig
+
+MAX_ANSWER = 256 * 1024 * 1024
+"""Bytes of the largest answer that is read: metadata of a very large cluster stays far below."""
+
+CLIENT_ID = "klaxon"
+_CHUNK = 1 << 20
+
+T = TypeVar("T")
+Resolve = Callable[..., list[Any]]
+Monotonic = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """An API in one version; ``flexible`` versions have tagged fields in their headers (KIP-482)."""
+
+    name: str
+    key: int
+    version: int
+    flexible: bool
+
+
+class Deadline:
+    """A moment on the monotonic clock by which a call ends; knows in which phase it is."""
+
+    __slots__ = ("_at", "_monotonic", "phase")
+
+    def __init__(self, seconds: float, monotonic: Monotonic) -> None:
+        self._monotonic = monotonic
+        self._at = monotonic() + seconds
+        self.phase = "queue"
+
+    def left(self) -> float:
+        """Seconds that remain; raises TimeoutError when none do."""
+        left = self._at - self._monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class Resolver:
+    """Name look-ups that can be left behind: getaddrinfo cannot be interrupted, so each host has at most one thread that may hang in it."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str, int], _LookUp] = {}
+
+    def addresses(self, host: str, port: int, timeout: float) -> list[Any]:
+        """getaddrinfo's answer; raises TimeoutError, OSError."""
+        key = (host, port)
+        with self._lock:
+            look_up = self._running.get(key)
+            if look_up is None:
+                look_up = self._running[key] = _LookUp()
+                threading.Thread(target=self._run, args=(key, look_up), name=f"resolve {host}", daemon=True).start()
+        if not look_up.done.wait(timeout):
+            raise TimeoutError
+        if look_up.error is not None:
+            raise look_up.error
+        return look_up.found
+
+    def _run(self, key: tuple[str, int], look_up: _LookUp) -> None:
+        try:
+            look_up.found = self._resolve(*key, type=socket.SOCK_STREAM)
+        except OSError as error:
+            look_up.error = error
+        finally:
+            with self._lock:
+                self._running.pop(key, None)
+            look_up.done.set()
+
+
+class _LookUp:
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.found: list[Any] = []
+        self.error: OSError | None = None
+
+
+class Connection:
+    """A connection to ``host:port``, opened at the first call. Not for two threads at once; ``abort`` may come from any."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        security: SecurityConfig,
+        resolver: Resolver,
+        monotonic: Monotonic,
+        node: int | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._security = security
+        self._resolver = resolver
+        self._monotonic = monotonic
+        self._node = node
+        self._socket: socket.socket | None = None
+        self._correlation = 0
+
+    @property
+    def open(self) -> bool:
+        return self._socket is not None
+
+    def plain(self) -> Connection:
+        """Another connection to the same address that only ever opens TCP."""
+        return Connection(self.host, self.port, PLAINTEXT, self._resolver, self._monotonic, self._node)
+
+    def deadline(self, seconds: float) -> Deadline:
+        return Deadline(seconds, self._monotonic)
+
+    def connect(self, deadline: Deadline) -> None:
+        """Open the connection unless it is open; raises KafkaError."""
+        if self._socket is None:
+            self._guarded("connect", deadline, lambda: self._open(deadline))
+
+    def call(self, api: Api, body: bytes, deadline: Deadline) -> memoryview:
+        """Send one request and return the body of its answer; raises KafkaError, and then the connection is closed."""
+        self.connect(deadline)
+        return self._guarded(api.name, deadline, lambda: self._exchange(api, body, deadline))
+
+    def close(self) -> None:
+        """Close the socket; harmless when there is none."""
+        taken, self._socket = self._socket, None
+        if taken is not None:
+            taken.close()
+
+    def abort(self) -> None:
+        """From another thread: make a call that waits end now."""
+        taken = self._socket
+        if taken is not None:
+            with contextlib.suppress(OSError):
+                taken.shutdown(socket.SHUT_RDWR)
+
+    # --- one table from what the operating system and TLS say to our errors
+
+    def _guarded(self, request: str, deadline: Deadline, step: Callable[[], T]) -> T:
+        try:
+            return step()
+        except OSError as error:
+            self.close()
+            raise self._translated(error, request, deadline) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _translated(self, error: OSError, request: str, deadline: Deadline) -> KafkaError:
+        where: dict[str, Any] = {"node": self._node, "address": f"{self.host}:{self.port}", "request": request}
+        if isinstance(error, TimeoutError):
+            return TimedOut(f"no answer in time ({deadline.phase})", phase=deadline.phase, **where)
+        if isinstance(error, ConnectionRefusedError):
+            return Refused("connection refused", **where)
+        if isinstance(error, socket.gaierror):
+            return NameLookupFailed(f"{self.host} cannot be resolved: {error.strerror}", **where)
+        if isinstance(error, ssl.SSLError):
+            return AuthenticationFailed(f"TLS: {error.reason or error}", **where)
+        return ConnectionLost(error.strerror or str(error) or type(error).__name__, **where)
+
+    # --- steps, each bounded by what is left
+
+    def _open(self, deadline: Deadline) -> None:
+        deadline.phase = "name look-up"
+        addresses = self._resolver.addresses(self.host, self.port, deadline.left())
+        deadline.phase = "connect"
+        plain = self._connected(addresses, deadline)
+        self._socket = plain
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        context = self._security.context()
+        if context is not None:
+            deadline.phase = "TLS handshake"
+            wrapped = context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+            self._socket = wrapped
+            wrapped.settimeout(deadline.left())
+            wrapped.do_handshake()
+
+    def _connected(self, addresses: list[Any], deadline: Deadline) -> socket.socket:
+        """The first address that takes us; the last one's error when none does."""
+        failure: OSError = OSError("the name has no address")
+        for family, kind, protocol, _, address in addresses:
+            made = socket.socket(family, kind, protocol)
+            try:
+                made.settimeout(deadline.left())
+                made.connect(address)
+            except OSError as error:
+                made.close()
+                failure = error
+                if isinstance(error, TimeoutError):
+                    break
+            else:
+                return made
+        raise failure
+
+    def _exchange(self, api: Api, body: bytes, deadline: Deadline) -> memoryview:
+        assert self._socket is not None
+        self._correlation = (self._correlation + 1) & 0x7FFFFFFF
+        deadline.phase = "answer"
+        self._socket.settimeout(deadline.left())
+        self._socket.sendall(_framed(api, self._correlation, body))
+        (size,) = struct.unpack(">i", self._receive(4, deadline))
+        if not 4 <= size <= MAX_ANSWER:
+            raise self._bad(api, f"an answer of {size} bytes was announced")
+        answer = self._receive(size, deadline)
+        (correlation,) = struct.unpack_from(">i", answer)
+        if correlation != self._correlation:
+            raise self._bad(api, f"the answer belongs to request {correlation}, not to {self._correlation}")
+        return self._without_tags(api, answer)
+
+    def _without_tags(self, api: Api, answer: memoryview) -> memoryview:
+        """The body behind the response header; ApiVersions keeps the old header in every version (KIP-511)."""
+        if not api.flexible or api.key == 18:
+            return answer[4:]
+        if len(answer) < 5 or answer[4] != 0:
+            raise self._bad(api, "the answer's header carries unknown tagged fields")
+        return answer[5:]
+
+    def _receive(self, size: int, deadline: Deadline) -> memoryview:
+        assert self._socket is not None
+        buffer = bytearray(min(size, _CHUNK))
+        got = 0
+        while got < size:
+            # Grown as bytes come, so that an announced length alone takes no memory.
+            if got == len(buffer):
+                buffer.extend(bytes(min(len(buffer), size - got)))
+            self._socket.settimeout(deadline.left())
+            count = self._socket.recv_into(memoryview(buffer)[got:])
+            if count == 0:
+                raise ConnectionLost(
+                    f"closed after {got} of {size} bytes",
+                    node=self._node,
+                    address=f"{self.host}:{self.port}",
+                    request="answer",
+                )
+            got += count
+        return memoryview(buffer)
+
+    def _bad(self, api: Api, message: str) -> BadAnswer:
+        return BadAnswer(message, node=self._node, address=f"{self.host}:{self.port}", request=api.name)
+
+
+def _framed(api: Api, correlation: int, body: bytes) -> bytes:
+    """Size, request header v1 or (flexible) v2, body."""
+    client = CLIENT_ID.encode()
+    header = struct.pack(f">hhih{len(client)}s", api.key, api.version, correlation, len(client), client) + (
+        b"\0" if api.flexible else b""
+    )
+    return struct.pack(">i", len(header) + len(body)) + header + body

@@ -1,0 +1,435 @@
+"""The small requests: what is asked and what the answer means. kafka-python's messages where it has them; groups are read by hand since it lacks KIP-848's."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from kafka.errors import for_code
+from kafka.protocol.admin import (
+    DescribeClusterRequest,
+    DescribeClusterResponse,
+    DescribeConfigsRequest,
+    DescribeConfigsResponse,
+    DescribeQuorumRequest,
+    DescribeQuorumResponse,
+    DescribeTopicPartitionsRequest,
+    DescribeTopicPartitionsResponse,
+    ListGroupsRequest,
+    ListGroupsResponse,
+)
+from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse
+
+from exporter.facts.cluster import ClusterView, Node, Role
+from exporter.facts.groups import GroupDescription, GroupListing, Member
+from exporter.facts.partitions import ElrRow
+from exporter.facts.quorum import Quorum, QuorumReplica
+from exporter.kafka.connection import Api
+from exporter.kafka.errors import BadAnswer, BrokerError
+
+T = TypeVar("T")
+Versions = Mapping[int, tuple[int, int]]
+
+API_VERSIONS = Api("ApiVersions", 18, 3, True)
+METADATA = Api("Metadata", 3, 12, True)
+DESCRIBE_CLUSTER = Api("DescribeCluster", 60, 2, True)
+DESCRIBE_CONFIGS = Api("DescribeConfigs", 32, 4, True)
+DESCRIBE_TOPIC_PARTITIONS = Api("DescribeTopicPartitions", 75, 0, True)
+DESCRIBE_QUORUM_V2 = Api("DescribeQuorum", 55, 2, True)
+DESCRIBE_QUORUM_V1 = Api("DescribeQuorum", 55, 1, True)
+LIST_GROUPS = Api("ListGroups", 16, 5, True)
+DESCRIBE_GROUPS = Api("DescribeGroups", 15, 5, True)
+CONSUMER_GROUP_DESCRIBE = Api("ConsumerGroupDescribe", 69, 0, True)
+LIST_OFFSETS = Api("ListOffsets", 2, 5, False)
+OFFSET_FETCH = Api("OffsetFetch", 9, 8, True)
+DESCRIBE_LOG_DIRS = Api("DescribeLogDirs", 35, 4, True)
+
+METADATA_TOPIC = "__cluster_metadata"
+_TOPIC_RESOURCE = 2
+_PARTITION_LIMIT = 2000
+
+
+def error_name(code: int) -> str:
+    """Kafka's name of an error code (KAFKA_STORAGE_ERROR)."""
+    return str(for_code(code).__name__) if code else "NONE"
+
+
+def raise_for(code: int, request: str) -> None:
+    """Raise BrokerError unless the code is 0."""
+    if code:
+        raise BrokerError(code, error_name(code), request=request)
+
+
+def offers(versions: Versions | None, api: Api) -> bool:
+    """Whether the broker takes the API in our version; True while its versions are not known."""
+    if versions is None:
+        return True
+    lowest, highest = versions.get(api.key, (0, -1))
+    return lowest <= api.version <= highest
+
+
+def _decoded(response: Any, body: memoryview, api: Api, read: Callable[[Any], T]) -> T:
+    """kafka-python's decoding; whatever its generated code raises on garbage is a BadAnswer."""
+    try:
+        return read(response.decode(bytes(body), version=api.version))
+    except BrokerError:
+        raise
+    except Exception as error:
+        raise BadAnswer(f"the answer cannot be decoded: {error}", request=api.name) from error
+
+
+# --- nodes
+
+
+def api_versions_request() -> bytes:
+    return bytes(
+        ApiVersionsRequest(
+            version=API_VERSIONS.version, client_software_name="klaxon", client_software_version="1"
+        ).encode()
+    )
+
+
+def api_versions(body: memoryview) -> Versions:
+    """Api key -> (lowest, highest version). Raises BadAnswer, BrokerError."""
+
+    def read(answer: Any) -> Versions:
+        raise_for(answer.error_code, API_VERSIONS.name)
+        return {k.api_key: (k.min_version, k.max_version) for k in answer.api_keys}
+
+    return _decoded(ApiVersionsResponse, body, API_VERSIONS, read)
+
+
+def describe_cluster_request() -> bytes:
+    return bytes(DescribeClusterRequest(version=DESCRIBE_CLUSTER.version, include_fenced_brokers=True).encode())
+
+
+def cluster_view(body: memoryview) -> ClusterView:
+    """DescribeCluster v2 (KIP-1073): brokers with whether they are fenced."""
+
+    def read(answer: Any) -> ClusterView:
+        raise_for(answer.error_code, DESCRIBE_CLUSTER.name)
+        brokers = (_broker(b.broker_id, b.host, b.port, b.rack, b.is_fenced) for b in answer.brokers)
+        return ClusterView(answer.cluster_id, tuple(sorted(brokers, key=lambda n: n.id)))
+
+    return _decoded(DescribeClusterResponse, body, DESCRIBE_CLUSTER, read)
+
+
+def brokers_request() -> bytes:
+    """Metadata without topics."""
+    return bytes(MetadataRequest(version=METADATA.version, topics=[], allow_auto_topic_creation=False).encode())
+
+
+def brokers_view(body: memoryview) -> ClusterView:
+    """Metadata's brokers: registered and not fenced; who is fenced it does not say."""
+
+    def read(answer: Any) -> ClusterView:
+        brokers = (_broker(b.node_id, b.host, b.port, b.rack, None) for b in answer.brokers)
+        return ClusterView(answer.cluster_id or "", tuple(sorted(brokers, key=lambda n: n.id)))
+
+    return _decoded(MetadataResponse, body, METADATA, read)
+
+
+def _broker(node: int, host: str, port: int, rack: str | None, fenced: bool | None) -> Node:
+    return Node(node, host, port, rack, frozenset({Role.BROKER}), registered=True, fenced=fenced)
+
+
+# --- configs and ELR
+
+
+def min_isr_request(topics: Sequence[str]) -> bytes:
+    resource = DescribeConfigsRequest.DescribeConfigsResource
+    resources = [
+        resource(resource_type=_TOPIC_RESOURCE, resource_name=t, configuration_keys=["min.insync.replicas"])
+        for t in topics
+    ]
+    return bytes(DescribeConfigsRequest(version=DESCRIBE_CONFIGS.version, resources=resources).encode())
+
+
+def min_isr(body: memoryview) -> Mapping[str, int]:
+    """Topic -> min.insync.replicas in force; topics with an error are left out."""
+
+    def read(answer: Any) -> Mapping[str, int]:
+        values = {r.resource_name: r.configs for r in answer.results if r.error_code == 0}
+        return {
+            topic: int(c.value) for topic, configs in values.items() for c in configs if c.name == "min.insync.replicas"
+        }
+
+    return _decoded(DescribeConfigsResponse, body, DESCRIBE_CONFIGS, read)
+
+
+Cursor = tuple[str, int]
+
+
+def elr_request(topics: Sequence[str], cursor: Cursor | None) -> bytes:
+    names = [DescribeTopicPartitionsRequest.TopicRequest(name=t) for t in sorted(topics)]
+    at = DescribeTopicPartitionsRequest.Cursor(topic_name=cursor[0], partition_index=cursor[1]) if cursor else None
+    request = DescribeTopicPartitionsRequest(
+        version=DESCRIBE_TOPIC_PARTITIONS.version, topics=names, response_partition_limit=_PARTITION_LIMIT, cursor=at
+    )
+    return bytes(request.encode())
+
+
+def elr(body: memoryview) -> tuple[list[ElrRow], Cursor | None]:
+    """Rows of partitions that have eligible or last known leaders, and where to go on."""
+
+    def read(answer: Any) -> tuple[list[ElrRow], Cursor | None]:
+        rows = [
+            ElrRow(t.name, p.partition_index, tuple(p.eligible_leader_replicas or ()), tuple(p.last_known_elr or ()))
+            for t in answer.topics
+            if t.error_code == 0
+            for p in t.partitions
+            if p.eligible_leader_replicas or p.last_known_elr
+        ]
+        at = answer.next_cursor
+        return rows, (at.topic_name, at.partition_index) if at is not None else None
+
+    return _decoded(DescribeTopicPartitionsResponse, body, DESCRIBE_TOPIC_PARTITIONS, read)
+
+
+# --- quorum
+
+
+def quorum_request(api: Api) -> bytes:
+    partition = DescribeQuorumRequest.TopicData.PartitionData(partition_index=0)
+    topic = DescribeQuorumRequest.TopicData(topic_name=METADATA_TOPIC, partitions=[partition])
+    return bytes(DescribeQuorumRequest(version=api.version, topics=[topic]).encode())
+
+
+def quorum(body: memoryview, api: Api) -> Quorum:
+    """DescribeQuorum v1 (KIP-836) or v2 (KIP-853). Raises BadAnswer, BrokerError."""
+
+    def read(answer: Any) -> Quorum:
+        raise_for(answer.error_code, api.name)
+        (partition,) = answer.topics[0].partitions
+        raise_for(partition.error_code, api.name)
+        nodes = answer.nodes if api.version >= 2 else ()
+        return Quorum(
+            leader=partition.leader_id if partition.leader_id >= 0 else None,
+            epoch=partition.leader_epoch,
+            high_watermark=partition.high_watermark,
+            voters=tuple(_replica(r) for r in partition.current_voters),
+            observers=tuple(_replica(r) for r in partition.observers),
+            endpoints={n.node_id: (n.listeners[0].host, n.listeners[0].port) for n in nodes or () if n.listeners},
+        )
+
+    return _decoded(DescribeQuorumResponse, body, api, read)
+
+
+def _replica(row: Any) -> QuorumReplica:
+    def seconds(milliseconds: int) -> float | None:
+        return milliseconds / 1000 if milliseconds >= 0 else None
+
+    return QuorumReplica(
+        row.replica_id, row.log_end_offset, seconds(row.last_fetch_timestamp), seconds(row.last_caught_up_timestamp)
+    )
+
+
+# --- groups
+
+
+def list_groups_request() -> bytes:
+    return bytes(ListGroupsRequest(version=LIST_GROUPS.version, states_filter=[], types_filter=[]).encode())
+
+
+def group_listings(body: memoryview) -> tuple[GroupListing, ...]:
+    """ListGroups v5, sorted by group. Raises BrokerError (COORDINATOR_LOAD_IN_PROGRESS and the like)."""
+
+    def read(answer: Any) -> tuple[GroupListing, ...]:
+        raise_for(answer.error_code, LIST_GROUPS.name)
+        rows = (GroupListing(g.group_id, g.protocol_type, g.group_state, g.group_type.lower()) for g in answer.groups)
+        return tuple(sorted(rows, key=lambda g: g.group))
+
+    return _decoded(ListGroupsResponse, body, LIST_GROUPS, read)
+
+
+def describe_groups_request(groups: Sequence[str]) -> bytes:
+    """The same body for DescribeGroups v5 and ConsumerGroupDescribe v0: names, then "without authorized operations"."""
+    return _compact_length(len(groups)) + b"".join(_compact_string(g) for g in groups) + b"\0\0"
+
+
+def classic_groups(body: memoryview) -> Mapping[str, GroupDescription]:
+    """DescribeGroups v5."""
+
+    def read(reader: _Reader) -> Mapping[str, GroupDescription]:
+        reader.int32()
+        found = [_classic_group(reader) for _ in range(reader.length())]
+        reader.tags()
+        return {g.group: g for g in found}
+
+    return _read_all(body, DESCRIBE_GROUPS, read)
+
+
+def _classic_group(reader: _Reader) -> GroupDescription:
+    error, group, state, kind, protocol = (
+        reader.int16(),
+        reader.string(),
+        reader.string(),
+        reader.string(),
+        reader.string(),
+    )
+    members = tuple(_classic_member(reader, kind == "consumer") for _ in range(reader.length()))
+    reader.int32()
+    reader.tags()
+    return GroupDescription(group, state, "classic", protocol, members, error=error)
+
+
+def _classic_member(reader: _Reader, consumer: bool) -> Member:
+    member, instance, client, host = reader.string(), reader.nullable(), reader.string(), reader.string()
+    reader.bytes_()
+    assignment = reader.bytes_()
+    reader.tags()
+    return Member(member, client, host.lstrip("/"), instance, _classic_assignment(assignment) if consumer else {})
+
+
+def _classic_assignment(raw: memoryview) -> Mapping[str, tuple[int, ...]]:
+    """The consumer protocol's assignment (ConsumerProtocolAssignment): not flexible; empty while a member has none."""
+    if len(raw) < 6:
+        return {}
+    reader = _Reader(raw, "ConsumerProtocolAssignment")
+    reader.int16()
+    return {
+        reader.text(reader.int16()): tuple(reader.int32() for _ in range(reader.bounded(reader.int32())))
+        for _ in range(reader.bounded(reader.int32()))
+    }
+
+
+def consumer_groups(body: memoryview) -> Mapping[str, GroupDescription]:
+    """ConsumerGroupDescribe v0 (KIP-848)."""
+
+    def read(reader: _Reader) -> Mapping[str, GroupDescription]:
+        reader.int32()
+        found = [_consumer_group(reader) for _ in range(reader.length())]
+        reader.tags()
+        return {g.group: g for g in found}
+
+    return _read_all(body, CONSUMER_GROUP_DESCRIBE, read)
+
+
+def _consumer_group(reader: _Reader) -> GroupDescription:
+    error = reader.int16()
+    reader.nullable()
+    group, state, epoch, assigned = reader.string(), reader.string(), reader.int32(), reader.int32()
+    assignor = reader.string()
+    members = tuple(_consumer_member(reader) for _ in range(reader.length()))
+    reader.int32()
+    reader.tags()
+    return GroupDescription(group, state, "consumer", assignor, members, epoch, assigned, error)
+
+
+def _consumer_member(reader: _Reader) -> Member:
+    member, instance = reader.string(), reader.nullable()
+    reader.nullable()
+    reader.int32()
+    client, host = reader.string(), reader.string()
+    for _ in range(reader.length()):
+        reader.string()
+    reader.nullable()
+    assignment = _consumer_assignment(reader)
+    _consumer_assignment(reader)
+    reader.tags()
+    return Member(member, client, host.lstrip("/"), instance, assignment)
+
+
+def _consumer_assignment(reader: _Reader) -> Mapping[str, tuple[int, ...]]:
+    assignment: dict[str, tuple[int, ...]] = {}
+    for _ in range(reader.length()):
+        reader.skip(16)
+        topic = reader.string()
+        assignment[topic] = tuple(reader.int32() for _ in range(reader.length()))
+        reader.tags()
+    reader.tags()
+    return assignment
+
+
+# --- reading flexible answers (KIP-482)
+
+
+def _read_all(body: memoryview, api: Api, read: Callable[[_Reader], T]) -> T:
+    try:
+        return read(_Reader(body, api.name))
+    except (struct.error, UnicodeDecodeError) as error:
+        raise BadAnswer(f"the answer cannot be decoded: {error}", request=api.name) from error
+
+
+class _Reader:
+    """Reads one answer from front to back; every length is checked against what is left. Raises BadAnswer, struct.error, UnicodeDecodeError."""
+
+    def __init__(self, body: memoryview, request: str) -> None:
+        self._body = body
+        self._at = 0
+        self._request = request
+
+    def take(self, size: int) -> memoryview:
+        if size < 0 or size > len(self._body) - self._at:
+            raise BadAnswer(
+                f"{size} bytes announced at {self._at}, {len(self._body) - self._at} are left", request=self._request
+            )
+        self._at += size
+        return self._body[self._at - size : self._at]
+
+    def skip(self, size: int) -> None:
+        self.take(size)
+
+    def int16(self) -> int:
+        return int(struct.unpack(">h", self.take(2))[0])
+
+    def int32(self) -> int:
+        return int(struct.unpack(">i", self.take(4))[0])
+
+    def varint(self) -> int:
+        value, shift = 0, 0
+        while True:
+            (byte,) = self.take(1)
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 28:
+                raise BadAnswer(f"a number at {self._at} does not end", request=self._request)
+
+    def bounded(self, count: int) -> int:
+        """A count of entries of at least one byte each."""
+        if count > len(self._body) - self._at:
+            raise BadAnswer(
+                f"{count} entries announced at {self._at}, {len(self._body) - self._at} bytes are left",
+                request=self._request,
+            )
+        return max(count, 0)
+
+    def length(self) -> int:
+        """A compact array's length; null counts as empty."""
+        return self.bounded(self.varint() - 1)
+
+    def bytes_(self) -> memoryview:
+        return self.take(max(self.varint() - 1, 0))
+
+    def text(self, size: int) -> str:
+        return str(self.take(size), "utf-8")
+
+    def nullable(self) -> str | None:
+        size = self.varint()
+        return None if size == 0 else self.text(size - 1)
+
+    def string(self) -> str:
+        return self.nullable() or ""
+
+    def tags(self) -> None:
+        for _ in range(self.bounded(self.varint())):
+            self.varint()
+            self.skip(self.varint())
+
+
+def _compact_length(count: int) -> bytes:
+    """Unsigned varint of count + 1."""
+    value, encoded = count + 1, bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _compact_string(text: str) -> bytes:
+    raw = text.encode()
+    return _compact_length(len(raw)) + raw
