@@ -1,0 +1,553 @@
+"""Read access to one cluster over connections of our own: two per broker (*pulse*, *bulk*), one more for what brokers forward to the controller."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillWaiting
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from exporter.facts.cluster import Leg, LegState, Node, Pulse
+from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
+from exporter.facts.log_dirs import LogDirTable
+from exporter.facts.partitions import I64, ElrRow, OffsetKind, OffsetRows, PartitionTable
+from exporter.facts.quorum import Quorum
+from exporter.kafka import messages, wire
+from exporter.kafka.breaker import Breaker
+from exporter.kafka.client import Answer, Answers
+from exporter.kafka.connection import Api, Connection, Deadline, Monotonic, Resolve, Resolver
+from exporter.kafka.errors import BrokerError, KafkaError, Skipped, TimedOut, Unsupported
+from exporter.kafka.probe import Probe
+from exporter.kafka.security import PLAINTEXT, SecurityConfig
+
+T = TypeVar("T")
+
+GRACE = 1.0
+"""Seconds that a lane may be late with giving up before it is left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds for one probe of a node, one bulk answer, and one answer that the controller gives through a broker."""
+
+    pulse: float = 3.0
+    bulk: float = 10.0
+    forwarded: float = 5.0
+
+
+class Lane:
+    """One connection with the thread that uses it."""
+
+    def __init__(self, name: str, connection: Connection) -> None:
+        self.connection = connection
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        return self._pool.submit(call)
+
+    def close(self) -> None:
+        """End a call that waits, then the thread."""
+        self.connection.abort()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.connection.close()
+
+
+class Peer:
+    """One node: its lanes, its breaker, and what was remembered of its answers."""
+
+    def __init__(self, node: Node, make: Callable[[Node], Connection], probe: Callable[[Connection], Probe]) -> None:
+        self.node = node
+        self.pulse_lane = Lane(f"pulse {node.id}", make(node))
+        self.bulk_lane = Lane(f"bulk {node.id}", make(node))
+        self.probe = probe(self.pulse_lane.connection)
+        self.breaker = Breaker()
+        self.answering = False
+        self.commits = wire.OffsetFetchDecoder()
+        self.remembered: dict[str, tuple[bytes, object]] = {}
+
+    def close(self) -> None:
+        self.pulse_lane.close()
+        self.bulk_lane.close()
+
+
+class Reader:
+    """See :class:`exporter.kafka.client.KafkaReader`. Thread-safe: collectors call it side by side."""
+
+    def __init__(
+        self,
+        cluster: str,
+        bootstrap_servers: Sequence[str],
+        security: SecurityConfig = PLAINTEXT,
+        *,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Monotonic = time.monotonic,
+        resolve: Resolve = socket.getaddrinfo,
+    ) -> None:
+        self._cluster = cluster
+        self._bootstrap = tuple(bootstrap_servers)
+        self._security = security
+        self._timeouts = timeouts or Timeouts()
+        self._clock = clock
+        self._monotonic = monotonic
+        self._resolver = Resolver(resolve)
+        self._lock = threading.Lock()
+        self._peers: dict[int, Peer] = {}
+        self._bootstrap_errors: dict[str, KafkaError] = {}
+        self._bootstrap_breakers = {server: Breaker() for server in self._bootstrap}
+        self._bootstrap_pool = ThreadPoolExecutor(max(1, min(len(self._bootstrap), 8)), thread_name_prefix="bootstrap")
+        self._requests: Counter[tuple[str, int]] = Counter()
+        self._metadata = wire.MetadataDecoder()
+        self._metadata_lock = threading.Lock()
+        self._metadata_node: int | None = None
+        self._ready: dict[str, tuple[PartitionTable, dict[int, tuple[I64, bytes]]]] = {}
+        self._forwarded: tuple[int, Lane] | None = None
+        self._forwarded_turn = -1
+        self._forwarded_lock = threading.Lock()
+
+    # --- who is known
+
+    @property
+    def cluster(self) -> str:
+        return self._cluster
+
+    def expect(self, nodes: Iterable[Node]) -> None:
+        with self._lock:
+            for node in nodes:
+                self._peers.setdefault(node.id, self._peer(node))
+
+    def forget(self, node: int) -> None:
+        with self._lock:
+            peer = self._peers.pop(node, None)
+        if peer is not None:
+            peer.close()
+
+    def nodes(self) -> Mapping[int, Node]:
+        with self._lock:
+            return {i: p.node for i, p in self._peers.items()}
+
+    def bootstrap_errors(self) -> Mapping[str, KafkaError]:
+        with self._lock:
+            return dict(self._bootstrap_errors)
+
+    def requests(self) -> Mapping[tuple[str, int], int]:
+        with self._lock:
+            return dict(self._requests)
+
+    def close(self) -> None:
+        with self._lock:
+            peers = list(self._peers.values())
+            self._peers.clear()
+            forwarded, self._forwarded = self._forwarded, None
+        for peer in peers:
+            peer.close()
+        if forwarded is not None:
+            forwarded[1].close()
+        self._bootstrap_pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- pulse
+
+    def pulse(self) -> Sequence[Pulse]:
+        pulses = self._pulse_known(frozenset())
+        if not any(p.view for p in pulses.values()):
+            self._bootstrap_once()
+        while True:
+            # Brokers that a view has just named are probed within the same call.
+            more = self._pulse_known(frozenset(pulses))
+            if not more:
+                return [pulses[i] for i in sorted(pulses)]
+            pulses |= more
+
+    def _pulse_known(self, done: frozenset[int]) -> dict[int, Pulse]:
+        with self._lock:
+            peers = {i: p for i, p in self._peers.items() if i not in done}
+        now = self._monotonic()
+        seconds = self._timeouts.pulse
+        running = {
+            i: p.pulse_lane.submit(partial(p.probe.run, seconds)) for i, p in peers.items() if p.breaker.allows(now)
+        }
+        pulses = {i: p.probe.skipped() for i, p in peers.items() if i not in running}
+        for node, future in running.items():
+            pulses[node] = self._probed(peers[node], future)
+        for pulse in pulses.values():
+            if pulse.view is not None:
+                self._join(pulse.view.brokers)
+        return pulses
+
+    def _probed(self, peer: Peer, future: Future[Pulse]) -> Pulse:
+        try:
+            pulse = future.result(self._timeouts.pulse + 2 * GRACE)
+        except StillWaiting:
+            peer.pulse_lane.connection.abort()
+            leg = Leg(LegState.TIMEOUT, self._timeouts.pulse, self._clock(), "the probe did not end in time")
+            pulse = Pulse(peer.node.id, dict.fromkeys(peer.probe.skipped().legs, leg))
+        if any(leg.state is LegState.TIMEOUT for leg in pulse.legs.values()):
+            peer.breaker.timed_out(self._monotonic())
+            # What waits on the other connection would only wait for its own time-out.
+            peer.bulk_lane.connection.abort()
+        else:
+            peer.breaker.answered()
+        peer.answering = pulse.view is not None
+        return pulse
+
+    def _join(self, brokers: Sequence[Node]) -> None:
+        """Add brokers that a view names, and follow those whose address changed."""
+        with self._lock:
+            for node in brokers:
+                peer = self._peers.get(node.id)
+                if peer is not None and (peer.node.host, peer.node.port) == (node.host, node.port):
+                    peer.node = node
+                    continue
+                if peer is not None:
+                    peer.close()
+                self._peers[node.id] = self._peer(node)
+
+    def _peer(self, node: Node) -> Peer:
+        return Peer(
+            node,
+            self._connection,
+            lambda c: Probe(node.id, c, self._clock, self._monotonic, lambda api: self._count(api, node.id)),
+        )
+
+    def _connection(self, node: Node) -> Connection:
+        return Connection(node.host, node.port, self._security, self._resolver, self._monotonic, node.id)
+
+    def _count(self, api: Api, node: int) -> None:
+        with self._lock:
+            self._requests[api.name, node] += 1
+
+    # --- bootstrap
+
+    def _bootstrap_once(self) -> None:
+        """Ask the bootstrap servers that are no known node for the brokers; each is bounded and tried after growing pauses."""
+        known = {n.address for n in self.nodes().values()}
+        now = self._monotonic()
+        due = [s for s in self._bootstrap if s not in known and self._bootstrap_breakers[s].allows(now)]
+        running = {server: self._bootstrap_pool.submit(self._ask_bootstrap, server) for server in due}
+        for server, future in running.items():
+            error = future.exception()
+            with self._lock:
+                if isinstance(error, KafkaError):
+                    self._bootstrap_errors[server] = error
+                else:
+                    self._bootstrap_errors.pop(server, None)
+            if isinstance(error, TimedOut):
+                self._bootstrap_breakers[server].timed_out(self._monotonic())
+            else:
+                self._bootstrap_breakers[server].answered()
+            if error is None:
+                self._join(future.result())
+            elif not isinstance(error, KafkaError):
+                raise error
+
+    def _ask_bootstrap(self, server: str) -> Sequence[Node]:
+        host, _, port = server.rpartition(":")
+        connection = Connection(host.strip("[]"), int(port), self._security, self._resolver, self._monotonic)
+        probe = Probe(-1, connection, self._clock, self._monotonic, lambda api: self._count(api, -1))
+        try:
+            pulse = probe.run(self._timeouts.pulse)
+        finally:
+            connection.close()
+        if pulse.view is not None:
+            return pulse.view.brokers
+        raise _worst(pulse, server)
+
+    # --- one node or many
+
+    def _ask(
+        self, node: int, api: Api, make: Callable[[], bytes], read: Callable[[memoryview], T]
+    ) -> Future[Answer[T]]:
+        """Queue one request on a node's bulk lane; the future's answer holds a value or an error, it never raises KafkaError."""
+        with self._lock:
+            peer = self._peers.get(node)
+        if peer is None:
+            return self._failed(Skipped("the node is not known", node=node, request=api.name))
+        if not peer.breaker.closed:
+            return self._failed(
+                Skipped(
+                    "it timed out before and is tried again later",
+                    node=node,
+                    address=peer.node.address,
+                    request=api.name,
+                )
+            )
+        if not messages.offers(peer.probe.versions, api):
+            return self._failed(
+                Unsupported(
+                    f"version {api.version} is not offered", node=node, address=peer.node.address, request=api.name
+                )
+            )
+        deadline = peer.bulk_lane.connection.deadline(self._timeouts.bulk)
+        lane = peer.bulk_lane
+        try:
+            return lane.submit(lambda: self._answer(node, lane.connection, api, make, read, deadline))
+        except RuntimeError:
+            return self._failed(Skipped("the node was forgotten", node=node, request=api.name))
+
+    def _answer(
+        self,
+        node: int,
+        connection: Connection,
+        api: Api,
+        make: Callable[[], bytes],
+        read: Callable[[memoryview], T],
+        deadline: Deadline,
+    ) -> Answer[T]:
+        begun = self._monotonic()
+        try:
+            body = make()
+            self._count(api, node)
+            value = read(connection.call(api, body, deadline))
+        except KafkaError as error:
+            if not isinstance(error, BrokerError):
+                connection.close()
+            return Answer(self._clock(), self._monotonic() - begun, error=_named(error, node, connection))
+        return Answer(self._clock(), self._monotonic() - begun, value)
+
+    def _failed(self, error: KafkaError) -> Future[Answer[T]]:
+        future: Future[Answer[T]] = Future()
+        future.set_result(Answer(self._clock(), 0.0, error=error))
+        return future
+
+    def _gathered(self, running: Mapping[int, Future[Answer[T]]]) -> Answers[T]:
+        end = self._monotonic() + self._timeouts.bulk + GRACE
+        return {node: self._waited(node, future, end) for node, future in running.items()}
+
+    def _waited(self, node: int, future: Future[Answer[T]], end: float) -> Answer[T]:
+        try:
+            return future.result(max(0.0, end - self._monotonic()))
+        except StillWaiting:
+            with self._lock:
+                peer = self._peers.get(node)
+            if peer is not None:
+                peer.bulk_lane.connection.abort()
+            return Answer(
+                self._clock(),
+                self._timeouts.bulk,
+                error=TimedOut("the call did not end in time", phase="answer", node=node),
+            )
+
+    def _one(self, node: int, api: Api, make: Callable[[], bytes], read: Callable[[memoryview], T]) -> T:
+        answer = self._gathered({node: self._ask(node, api, make, read)})[node]
+        if answer.error is not None:
+            raise answer.error
+        assert answer.value is not None
+        return answer.value
+
+    def _any(self, api: Api, make: Callable[[], bytes], read: Callable[[memoryview], T]) -> T:
+        """Ask the metadata node; when it fails the next healthy one, and so on. Raises the last error."""
+        failure: KafkaError = Skipped("no broker answers", request=api.name)
+        for node in self._healthy():
+            try:
+                value = self._one(node, api, make, read)
+            except KafkaError as error:
+                failure = error
+                if isinstance(error, BrokerError | Unsupported):
+                    raise
+                continue
+            self._metadata_node = node
+            return value
+        raise failure
+
+    def _healthy(self) -> list[int]:
+        """Brokers that answered their last pulse, the one that served us last first."""
+        with self._lock:
+            nodes = [i for i, p in self._peers.items() if p.answering]
+        return sorted(nodes, key=lambda i: (i != self._metadata_node, i))
+
+    # --- what collectors ask
+
+    def partitions(self) -> PartitionTable:
+        with self._metadata_lock:
+            return self._any(messages.METADATA, wire.metadata_request, self._metadata.decode)
+
+    def min_insync_replicas(self, topics: Sequence[str]) -> Mapping[str, int]:
+        return self._any(messages.DESCRIBE_CONFIGS, lambda: messages.min_isr_request(topics), messages.min_isr)
+
+    def elr(self, topics: Sequence[str]) -> Sequence[ElrRow]:
+        rows: list[ElrRow] = []
+        cursor: messages.Cursor | None = None
+        while True:
+            found, cursor = self._any(
+                messages.DESCRIBE_TOPIC_PARTITIONS, partial(messages.elr_request, topics, cursor), messages.elr
+            )
+            rows += found
+            if cursor is None:
+                return rows
+
+    def list_groups(self, nodes: Iterable[int]) -> Answers[tuple[GroupListing, ...]]:
+        running = {
+            n: self._ask(
+                n,
+                messages.LIST_GROUPS,
+                messages.list_groups_request,
+                self._once(n, "listings", messages.group_listings),
+            )
+            for n in nodes
+        }
+        return self._gathered(running)
+
+    def describe_groups(self, groups: Mapping[int, Sequence[GroupListing]]) -> Answers[Mapping[str, GroupDescription]]:
+        running = [self._describe(groups, kind) for kind in ("classic", "consumer")]
+        found = [self._gathered(asked) for asked in running]
+        return {n: self._both([answers[n] for answers in found if n in answers]) for n in groups}
+
+    def _describe(
+        self, groups: Mapping[int, Sequence[GroupListing]], kind: str
+    ) -> Mapping[int, Future[Answer[Mapping[str, GroupDescription]]]]:
+        """Ask each coordinator for its groups of one kind."""
+        consumer = kind == "consumer"
+        api = messages.CONSUMER_GROUP_DESCRIBE if consumer else messages.DESCRIBE_GROUPS
+        read = messages.consumer_groups if consumer else messages.classic_groups
+        wanted = {n: [g.group for g in listed if g.type == kind] for n, listed in groups.items()}
+        return {
+            n: self._ask(n, api, partial(messages.describe_groups_request, names), self._once(n, kind, read))
+            for n, names in wanted.items()
+            if names
+        }
+
+    def _both(
+        self, answers: Sequence[Answer[Mapping[str, GroupDescription]]]
+    ) -> Answer[Mapping[str, GroupDescription]]:
+        """One answer of two kinds of groups; an error of either is the answer."""
+        failed = next((a for a in answers if a.error is not None), None)
+        if failed is not None:
+            return failed
+        merged = {name: g for a in answers for name, g in (a.value or {}).items()}
+        return Answer(max((a.at for a in answers), default=self._clock()), sum(a.seconds for a in answers), merged)
+
+    def committed_offsets(self, groups: Mapping[int, Sequence[str]]) -> Answers[CommitTable]:
+        return self._gathered({n: self._ask_commits(n, wanted) for n, wanted in groups.items()})
+
+    def _ask_commits(self, node: int, groups: Sequence[str]) -> Future[Answer[CommitTable]]:
+        with self._lock:
+            peer = self._peers.get(node)
+        decoder = peer.commits if peer is not None else wire.OffsetFetchDecoder()
+        return self._ask(node, messages.OFFSET_FETCH, lambda: wire.offset_fetch_request(groups), decoder.decode)
+
+    def offsets(self, table: PartitionTable, kind: OffsetKind) -> Answers[OffsetRows]:
+        bodies = self._offset_requests(table, kind)
+        running = {
+            n: self._ask(
+                n, messages.LIST_OFFSETS, partial(bytes, body), lambda answer: wire.decode_list_offsets(answer, table)
+            )
+            for n, (_, body) in bodies.items()
+        }
+        return self._gathered(running)
+
+    def _offset_requests(self, table: PartitionTable, kind: OffsetKind) -> Mapping[int, tuple[I64, bytes]]:
+        """Leader -> its rows and the ready request; made once for as long as the table lasts."""
+        known = self._ready.get(kind.name)
+        if known is None or known[0] is not table:
+            leaders = np.unique(table.leader[table.leader >= 0]).tolist()
+            rows = {n: np.flatnonzero(table.leader == n).astype(np.int64) for n in leaders}
+            known = self._ready[kind.name] = (
+                table,
+                {n: (r, wire.list_offsets_request(table, r, kind.timestamp)) for n, r in rows.items()},
+            )
+        return known[1]
+
+    def log_dirs(self, nodes: Iterable[int]) -> Answers[LogDirTable]:
+        return self._gathered(
+            {n: self._ask(n, messages.DESCRIBE_LOG_DIRS, wire.log_dirs_request, wire.decode_log_dirs) for n in nodes}
+        )
+
+    def _once(self, node: int, what: str, read: Callable[[memoryview], T]) -> Callable[[memoryview], T]:
+        """``read``, again only when the answer is other bytes than last time."""
+
+        def remembered(body: memoryview) -> T:
+            with self._lock:
+                peer = self._peers.get(node)
+            known = peer.remembered.get(what) if peer is not None else None
+            if known is not None and known[0] == body:
+                return known[1]  # type: ignore[return-value]
+            value = read(body)
+            if peer is not None:
+                peer.remembered[what] = (bytes(body), value)
+            return value
+
+        return remembered
+
+    # --- forwarded to the controller
+
+    def quorum(self) -> Quorum:
+        with self._forwarded_lock:
+            node, lane = self._forwarded_lane()
+            api = self._quorum_api(node)
+            deadline = lane.connection.deadline(self._timeouts.forwarded)
+            future = lane.submit(
+                lambda: self._answer(
+                    node,
+                    lane.connection,
+                    api,
+                    lambda: messages.quorum_request(api),
+                    lambda b: messages.quorum(b, api),
+                    deadline,
+                )
+            )
+            try:
+                answer = future.result(self._timeouts.forwarded + GRACE)
+            except StillWaiting:
+                answer = Answer(
+                    self._clock(),
+                    self._timeouts.forwarded,
+                    error=TimedOut("the call did not end in time", phase="answer", node=node, request=api.name),
+                )
+            if answer.error is not None or answer.value is None:
+                # The next try goes through another broker, which may have a way to the controller that this one has not.
+                self._drop_forwarded()
+                raise answer.error or KafkaError("no answer", node=node, request=api.name)
+        return answer.value
+
+    def _quorum_api(self, node: int) -> Api:
+        with self._lock:
+            peer = self._peers.get(node)
+        versions = peer.probe.versions if peer is not None else None
+        for api in (messages.DESCRIBE_QUORUM_V2, messages.DESCRIBE_QUORUM_V1):
+            if messages.offers(versions, api):
+                return api
+        raise Unsupported(
+            "no version that says when voters last fetched is offered",
+            node=node,
+            request=messages.DESCRIBE_QUORUM_V1.name,
+        )
+
+    def _forwarded_lane(self) -> tuple[int, Lane]:
+        if self._forwarded is not None:
+            return self._forwarded
+        healthy = self._healthy()
+        if not healthy:
+            raise Skipped("no broker answers", request=messages.DESCRIBE_QUORUM_V2.name)
+        self._forwarded_turn += 1
+        node = healthy[self._forwarded_turn % len(healthy)]
+        self._forwarded = (node, Lane(f"forwarded {self._cluster}", self._connection(self.nodes()[node])))
+        return self._forwarded
+
+    def _drop_forwarded(self) -> None:
+        taken, self._forwarded = self._forwarded, None
+        if taken is not None:
+            taken[1].close()
+
+
+def _named(error: KafkaError, node: int, connection: Connection) -> KafkaError:
+    """Errors of decoders learn where they happened."""
+    if error.node is None:
+        error.node = node
+        error.address = f"{connection.host}:{connection.port}"
+    return error
+
+
+def _worst(pulse: Pulse, server: str) -> KafkaError:
+    """The failed leg of a bootstrap server as an error."""
+    name, leg = next((n, leg) for n, leg in pulse.legs.items() if leg.state not in (LegState.OK, LegState.SKIPPED))
+    if leg.state is LegState.TIMEOUT:
+        return TimedOut(leg.detail, phase=name, address=server)
+    return KafkaError(leg.detail, address=server, request=name)
