@@ -1,0 +1,1 @@
+"""Tests of Klaxon; the folders mirror the rooms."""
