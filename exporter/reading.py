@@ -26,11 +26,15 @@ class Part(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a source gave nothing in the last poll; ``kind`` is a short word for logs and metrics (timeout, refused, skipped, …)."""
+    """Why a source gave nothing in the last poll; ``kind`` is a short word for logs and metrics (timeout, refused, skipped, …).
+
+    ``at`` is when the try ended (Unix seconds), ``seconds`` how long it took where that is known.
+    """
 
     kind: str
     message: str
     at: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

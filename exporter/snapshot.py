@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from exporter.derive.health import PartitionHealth
 from exporter.derive.lag import GroupLag
+from exporter.derive.trust import Trust
 from exporter.facts.cluster import ClusterFacts, Leg
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
@@ -15,13 +17,7 @@ from exporter.facts.quorum import Quorum
 from exporter.jmx.facts import JmxNode
 from exporter.reading import Coverage, Reading
 
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Whether the brokers' word about the cluster can be relied on; metadata without a live controller is frozen and looks healthy."""
-
-    trusted: bool
-    reason: str
+__all__ = ["Derived", "Snapshot", "Trust"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,3 +58,15 @@ class Snapshot:
     coverage: Coverage
     requests: Mapping[tuple[str, int], int] = field(default_factory=dict)
     reachable: bool = False
+
+    def readings(self) -> Mapping[str, Reading[Any]]:
+        """The readings by the name of their owner in the metric catalogue; that of the log start offsets is apart."""
+        return {
+            "cluster": self.cluster_facts,
+            "topics": self.topics,
+            "groups": self.groups,
+            "offsets": self.end_offsets,
+            "log_dirs": self.log_dirs,
+            "quorum": self.quorum,
+            "jmx": self.jmx,
+        }

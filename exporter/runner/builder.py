@@ -1,0 +1,253 @@
+"""From readings to a Snapshot: expected nodes, legs, trust, departures, health and lag, each remembered as far as it depends on what was before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from exporter.collectors.base import Known
+from exporter.derive.controller import controller_alive
+from exporter.derive.coverage import coverage
+from exporter.derive.departures import Departures, fold
+from exporter.derive.health import PartitionHealth, partition_health
+from exporter.derive.lag import GroupLag, end_by_row, group_lag
+from exporter.derive.legs import Legs, latest_legs
+from exporter.derive.nodes import Nodes, Sightings, expected_nodes
+from exporter.derive.trust import FROM_METADATA, TrustState, judge
+from exporter.derive.witnesses import QuorumWatch, jmx_window, testimony
+from exporter.facts.cluster import ClusterFacts, LegName, LegState, Node, Role
+from exporter.facts.groups import CommitTable
+from exporter.facts.partitions import I64, OffsetRows, TopicFacts
+from exporter.reading import WHOLE_CLUSTER, Part, Reading
+from exporter.runner.readings import Readings
+from exporter.snapshot import Derived, Snapshot
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What one Snapshot hands to the next."""
+
+    nodes: Nodes = field(default_factory=dict)
+    legs: Legs = field(default_factory=dict)
+    trust: TrustState = field(default_factory=TrustState)
+    departures: Departures = field(default_factory=Departures)
+    known: Known = field(default_factory=Known)
+
+
+class Builder:
+    """Builds the Snapshots of one cluster, one after the other (not from several threads). ``unsupported`` are collectors that are switched off."""
+
+    def __init__(self, cluster: str, nodes: Iterable[Node], unsupported: Iterable[str]) -> None:
+        self._cluster = cluster
+        self._off = frozenset(unsupported)
+        watch = QuorumWatch(mute="off" if "quorum" in self._off else "")
+        self._memory = _Memory(nodes={n.id: n for n in nodes}, trust=TrustState(watch=watch))
+        self._once: dict[str, tuple[tuple[Any, ...], Any]] = {}
+
+    @property
+    def nodes(self) -> Nodes:
+        """Every node that should be there."""
+        return self._memory.nodes
+
+    @property
+    def known(self) -> Known:
+        """What collectors may build on."""
+        return self._memory.known
+
+    @property
+    def departures(self) -> Departures:
+        """Who is away, and whose departure is still undecided."""
+        return self._memory.departures
+
+    def quorum_silent_for(self, now: float) -> float:
+        """Seconds since DescribeQuorum last answered; 0 where it never has or never can."""
+        watch = self._memory.trust.watch
+        return now - watch.answered_at if watch.answered_at is not None and not watch.mute else 0.0
+
+    def forget(self, node: int) -> None:
+        """Drop a node; it comes back if the cluster names it."""
+        nodes = {n: known for n, known in self._memory.nodes.items() if n != node}
+        legs = {n: known for n, known in self._memory.legs.items() if n != node}
+        self._memory = replace(self._memory, nodes=nodes, legs=legs)
+
+    def build(self, readings: Readings, requests: Mapping[tuple[str, int], int], now: float) -> Snapshot:
+        """The Snapshot of these readings at this moment."""
+        self._memory = self._advance(readings, now)
+        memory = self._memory
+        shown = replace(readings, cluster=self._with_nodes(readings.cluster))
+        withdrawn = FROM_METADATA if not memory.trust.trust.trusted else frozenset()
+        by_name = shown.by_owner()
+        pulsed = readings.cluster.parts.get(WHOLE_CLUSTER)
+        return Snapshot(
+            cluster=self._cluster,
+            at=now,
+            cluster_facts=shown.cluster,
+            topics=shown.topics,
+            groups=shown.groups,
+            end_offsets=shown.end_offsets,
+            start_offsets=shown.start_offsets,
+            log_dirs=shown.log_dirs,
+            quorum=shown.quorum,
+            jmx=shown.jmx,
+            derived=self._derived(shown, withdrawn, now),
+            coverage=coverage(
+                self._cluster,
+                by_name,
+                withdrawn=withdrawn,
+                unsupported=self._off | {name for name, r in by_name.items() if not_offered(r)},
+                legs=memory.legs,
+                pulsed_at=pulsed.taken_at if pulsed is not None else None,
+                viewed_at=memory.trust.viewed_at,
+                now=now,
+            ),
+            requests=requests,
+            reachable=_reachable(readings.cluster.value(now)),
+        )
+
+    # --- what is remembered
+
+    def _advance(self, readings: Readings, now: float) -> _Memory:
+        """The memory after these readings, in the order in which one thing rests on the other."""
+        before = self._memory
+        trust = judge(before.trust, readings.cluster, readings.quorum, readings.jmx, now)
+        facts = readings.cluster.value(now)
+        view = facts if facts is not None and facts.cluster_id is not None else None
+        topics = readings.topics.value(now)
+        # Until a controller has first vouched for it, the view is all there is to know whom to ask; once trust was lost, the last trusted one stands.
+        usable = trust.trust.trusted or not trust.lost
+        table = topics.partitions if topics is not None and usable else None
+        seen = Sightings(view if usable else None, table, readings.quorum.value(now), trust.trust.trusted)
+        nodes = expected_nodes(before.nodes, seen)
+        witnesses = testimony(readings.jmx, jmx_window(trust.watch, readings.jmx), now)
+        brokers = [n for n in nodes.values() if Role.BROKER in n.roles] if view and trust.trust.trusted else None
+        return _Memory(
+            nodes=nodes,
+            legs=latest_legs(before.legs, facts.pulses if facts is not None else {}, readings.jmx, nodes),
+            trust=trust,
+            departures=fold(before.departures, brokers, witnesses, now),
+            known=self._known(before.known, view, topics, nodes) if usable else before.known,
+        )
+
+    def _known(self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes) -> Known:
+        cluster = (
+            before.cluster if view is None else self._keep("known", (view, nodes), lambda: replace(view, nodes=nodes))
+        )
+        return Known(cluster, topics or before.topics)
+
+    def _keep(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """``make()``, again only when one of the inputs is another object than last time."""
+        kept = self._once.get(key)
+        if (
+            kept is not None
+            and len(kept[0]) == len(inputs)
+            and all(a is b for a, b in zip(kept[0], inputs, strict=True))
+        ):
+            return kept[1]  # type: ignore[no-any-return]
+        made = make()
+        self._once[key] = (inputs, made)
+        return made
+
+    def _with_nodes(self, reading: Reading[ClusterFacts]) -> Reading[ClusterFacts]:
+        """The reading with every node that should be there in its facts."""
+        part = reading.parts.get(WHOLE_CLUSTER)
+        if part is None:
+            return reading
+        nodes, known = self._memory.nodes, self._memory.known.cluster
+
+        def make() -> Reading[ClusterFacts]:
+            cluster_id = part.value.cluster_id or (known.cluster_id if known is not None else None)
+            facts = replace(part.value, cluster_id=cluster_id, nodes=nodes)
+            return replace(reading, parts={WHOLE_CLUSTER: Part(facts, part.taken_at)})
+
+        return self._keep("cluster", (reading, nodes), make)
+
+    # --- what follows
+
+    def _derived(self, shown: Readings, withdrawn: frozenset[str], now: float) -> Derived:
+        memory = self._memory
+        topics = shown.topics.value(now) if not withdrawn else None
+        health = self._keep("health", (topics,), lambda: partition_health(topics)) if topics is not None else None
+        return Derived(
+            trust=memory.trust.trust,
+            controller_alive=controller_alive(memory.trust.watch, shown.quorum.interval, shown.jmx, memory.legs, now),
+            departures=memory.departures.verdicts,
+            health=health,
+            end_offsets=self._ends("end", shown.end_offsets, health, now),
+            start_offsets=self._ends("start", shown.start_offsets, health, now),
+            lags=self._lags(shown, health, now) if health is not None else {},
+            legs=memory.legs,
+            withdrawn=withdrawn,
+        )
+
+    def _ends(
+        self, key: str, reading: Reading[OffsetRows], health: PartitionHealth | None, now: float, since: float = 0.0
+    ) -> I64 | None:
+        """Offsets of every row of the table from parts not older than ``since``; None where there is no such part."""
+        fresh = sorted(reading.fresh(now).values(), key=lambda p: p.taken_at)
+        parts = tuple(p.value for p in fresh if p.taken_at >= since)
+        if health is None or not parts:
+            return None
+        table = health.table
+        return self._keep(key, (table, *parts), lambda: end_by_row(table, parts))
+
+    def _lags(self, shown: Readings, health: PartitionHealth, now: float) -> Mapping[int, GroupLag]:
+        """Lag by coordinator. An end that is older than the commits gives none: it would be too small."""
+        lags: dict[int, GroupLag] = {}
+        for coordinator, part in sorted(shown.groups.fresh(now).items()):
+            commits = part.value.commits
+            ends = self._ends(f"end since {coordinator}", shown.end_offsets, health, now, part.value.commits_at)
+            lags[coordinator] = self._lag(coordinator, commits, health, ends)
+        return self._keep("lags", tuple(lags.values()), lambda: lags)
+
+    def _lag(self, coordinator: int, commits: CommitTable, health: PartitionHealth, ends: I64 | None) -> GroupLag:
+        table = health.table
+        known = ends if ends is not None else self._keep("no ends", (table,), lambda: end_by_row(table, ()))
+        return self._keep(f"lag {coordinator}", (commits, table, known), lambda: group_lag(commits, table, known))
+
+
+def not_offered(reading: Reading[Any]) -> bool:
+    """Whether the cluster cannot have these facts at all: every source said so."""
+    return bool(reading.failures) and all(
+        s in reading.failures and reading.failures[s].kind == "unsupported" for s in reading.expected
+    )
+
+
+def _reachable(facts: ClusterFacts | None) -> bool:
+    """Whether any node answered in the newest probe."""
+    legs = (p.legs.get(LegName.API_VERSIONS) for p in facts.pulses.values()) if facts is not None else ()
+    return any(leg is not None and leg.state is LegState.OK for leg in legs)
+
+
+def changes(old: Snapshot | None, new: Snapshot) -> frozenset[str]:
+    """The owners whose series may differ between two Snapshots; ages in ``self`` always do."""
+    names = {"self"}
+    readings = new.readings()
+    if old is None:
+        return frozenset({*readings, "legs", *names})
+    before = old.readings()
+    for name, reading in readings.items():
+        gone_stale = reading.fresh(old.at).keys() != reading.fresh(new.at).keys()
+        if (
+            reading is not before[name]
+            or gone_stale
+            or (name in new.derived.withdrawn) != (name in old.derived.withdrawn)
+        ):
+            names.add(name)
+    if new.start_offsets is not old.start_offsets:
+        names.add("offsets")
+    if new.derived.health is not old.derived.health:
+        names |= {"topics", "offsets"}
+    if new.derived.lags is not old.derived.lags:
+        names.add("groups")
+    if new.derived.departures != old.derived.departures:
+        names.add("cluster")
+    if (
+        new.cluster_facts is not old.cluster_facts
+        or new.derived.legs is not old.derived.legs
+        or new.derived.controller_alive != old.derived.controller_alive
+    ):
+        names.add("legs")
+    return frozenset(names)

@@ -1,0 +1,76 @@
+"""The readings of one cluster, and how a finished poll is laid over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from exporter.collectors import COLLECTORS, reading_interval
+from exporter.collectors.base import Polls
+from exporter.collectors.groups import without_repeats
+from exporter.facts.cluster import ClusterFacts
+from exporter.facts.groups import CoordinatorFacts
+from exporter.facts.log_dirs import LogDirTable
+from exporter.facts.partitions import OffsetRows, TopicFacts
+from exporter.facts.quorum import Quorum
+from exporter.jmx.facts import JmxNode
+from exporter.reading import Failure, Poll, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """The newest reading of everything, immutable; field names are those of :class:`Polls`."""
+
+    cluster: Reading[ClusterFacts]
+    topics: Reading[TopicFacts]
+    groups: Reading[CoordinatorFacts]
+    end_offsets: Reading[OffsetRows]
+    start_offsets: Reading[OffsetRows]
+    log_dirs: Reading[LogDirTable]
+    quorum: Reading[Quorum]
+    jmx: Reading[JmxNode]
+
+    @classmethod
+    def none(cls, intervals: Mapping[str, float]) -> Readings:
+        """Before the first poll; ``intervals`` by collector, in seconds."""
+        empty: dict[str, Any] = {}
+        for collector in COLLECTORS:
+            for name in collector.feeds:
+                every = reading_interval(name, intervals.get(collector.name, collector.interval))
+                empty[name] = Reading.never(collector.name, every)
+        return cls(**empty)
+
+    def by_owner(self) -> dict[str, Reading[Any]]:
+        """The readings by the name of their owner in the metric catalogue; that of the log start offsets is apart."""
+        return {
+            "cluster": self.cluster,
+            "topics": self.topics,
+            "groups": self.groups,
+            "offsets": self.end_offsets,
+            "log_dirs": self.log_dirs,
+            "quorum": self.quorum,
+            "jmx": self.jmx,
+        }
+
+    def merged(self, polls: Polls, at: float, duration: float) -> Readings:
+        """These readings with newer polls laid over them."""
+        newer: dict[str, Any] = {}
+        for field in fields(polls):
+            poll: Poll[Any] | None = getattr(polls, field.name)
+            if poll is not None:
+                newer[field.name] = getattr(self, field.name).merged(poll, at, duration)
+        if "groups" in newer:
+            # A group that another coordinator has taken over stands in an old part of its former one as well.
+            groups = newer["groups"]
+            newer["groups"] = replace(groups, parts=without_repeats(groups.parts, newest=True))
+        return replace(self, **newer)
+
+    def failed(self, feeds: tuple[str, ...], failure: Failure, at: float, duration: float) -> Readings:
+        """These readings after a run of their collector that gave nothing: every expected source failed alike."""
+        newer: dict[str, Any] = {}
+        for name in feeds:
+            reading: Reading[Any] = getattr(self, name)
+            poll: Poll[Any] = Poll({}, dict.fromkeys(sorted(reading.expected), failure), reading.expected)
+            newer[name] = reading.merged(poll, at, duration)
+        return replace(self, **newer)
