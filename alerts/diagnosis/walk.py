@@ -94,10 +94,12 @@ class Case:
     names: Mapping[str, str]
     since: float = 0.0
     """Data must be younger than this (Unix seconds); 0 takes whatever is fresh."""
+    impact: str = ""
+    """What the rule says about the impact, for as long as no cause says more."""
 
     @classmethod
     def of(cls, alert: Alert) -> Case:
-        return cls(alert.problem, alert.subject, dict(alert.labels), alert.active_at)
+        return cls(alert.problem, alert.subject, alert.labels, alert.active_at, alert.annotations.get("impact", ""))
 
 
 def diagnose(trees: Trees, alert: Alert, world: World) -> tuple[Finding, ...]:
@@ -280,7 +282,7 @@ class _Walk:
             tree=trail.tree.name,
             cause=cause,
             says="",
-            impact="",
+            impact=self.case.impact,
             problem=self.case.problem,
             cluster=self.case.names.get("cluster", ""),
             subject=self.case.subject,
