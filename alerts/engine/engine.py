@@ -35,7 +35,7 @@ from alerts.model import Alert, AlertState, fingerprint
 from alerts.promql.errors import QueryError
 from alerts.promql.syntax import Expr
 from alerts.promql.values import Scalar, Vector
-from exporter.series import METRIC_NAME, NO_LABELS, STALE_NAN, Labels
+from exporter.series import METRIC_NAME, NO_LABELS, Labels
 
 REWRITE_AFTER: Final = 60.0
 """Seconds after which an alert is written again though only its value or annotations changed."""
@@ -68,10 +68,10 @@ class AlertBook(Protocol):
 
 
 class SeriesSink(Protocol):
-    """Where ALERTS and recorded series go. Stale markers stand among the rows (STALE_NAN): nothing else ends a series here."""
+    """Where ALERTS and recorded series go."""
 
-    def append_series(self, name: str, rows: Sequence[tuple[Labels, float]], at_ms: int) -> None:
-        """Adds one sample per label set (``__name__`` included); at most one call per label set and time."""
+    def append_series(self, name: str, rows: Iterable[tuple[Labels, float]], at_ms: int, source: str = "") -> None:
+        """Takes all series that one rule (``source``, its key) gives of this metric at one time; those of its call before that are missing end."""
         ...
 
 
@@ -113,7 +113,8 @@ class _Live:
     """Of the series that it writes."""
     state: RuleState = field(default_factory=RuleState)
     written: dict[str, tuple[Tracked, float]] = field(default_factory=dict)
-    shown: frozenset[Labels] = frozenset()
+    shown: bool = False
+    """Whether it has series that must be ended."""
     expanded: dict[Labels, tuple[Labels, str]] = field(default_factory=dict)
     error: str = ""
     failures: int = 0
@@ -204,7 +205,9 @@ class Engine:
             }
             live.state = RuleState(evaluations.get(group_of.get(stored.rule_key, "")), alerts)
             live.written[alert.fingerprint] = (alerts[alert.fingerprint], now)
-            live.shown = live.shown | {_shown(alert)} if _shows(alert) else live.shown
+            live.shown |= _shows(alert)
+        keys = {group.key for group in self._groups}
+        self._last = {key: at for key, at in evaluations.items() if key in keys}
         changes = self._end_left(now)
         self._write(now)
         self._publish()
@@ -299,14 +302,14 @@ class Engine:
         live.state, changes = advance(
             rule.name, self._timing(group, rule), live.state, outcome, inputs.evidence, at, queried_at
         )
-        self._show(live, at)
+        self._show(rule.key, live, at)
         return changes
 
     def _fail(self, group: RuleGroup, live: _Live, rule: AlertingRule, reason: str, at: float) -> Sequence[Change]:
         """Nothing is known: every alert of the rule is held."""
         failed = Failed(f"the rule's evaluation failed: {reason}")
         live.state, changes = advance(rule.name, self._timing(group, rule), live.state, failed, _unasked, at)
-        self._show(live, at)
+        self._show(rule.key, live, at)
         return changes
 
     def _timing(self, group: RuleGroup, rule: AlertingRule) -> Timing:
@@ -360,20 +363,17 @@ class Engine:
             if complete in rows:
                 raise RuleFailure(f"two results have the same labels {complete} once the rule's labels are added")
             rows[complete] = value
-        self._append(live, rows, at)
+        self._append(rule.key, live, rows, at)
 
-    def _show(self, live: _Live, at: float) -> None:
+    def _show(self, key: str, live: _Live, at: float) -> None:
         """ALERTS as Prometheus writes it: pending and firing, a kept one as firing."""
         rows = {_shown(t.alert): 1.0 for t in live.state.alerts.values() if _shows(t.alert)}
-        self._append(live, rows, at)
+        self._append(key, live, rows, at)
 
-    def _append(self, live: _Live, rows: Mapping[Labels, float], at: float) -> None:
-        ended = live.shown - rows.keys()
-        live.shown = frozenset(rows)
-        if self._sink is not None and (rows or ended):
-            self._sink.append_series(
-                live.name, [*rows.items(), *((labels, STALE_NAN) for labels in ended)], round(at * 1000)
-            )
+    def _append(self, key: str, live: _Live, rows: Mapping[Labels, float], at: float) -> None:
+        if self._sink is not None and (rows or live.shown):
+            self._sink.append_series(live.name, rows.items(), round(at * 1000), key)
+        live.shown = bool(rows)
 
     # --- rule sets
 
@@ -391,11 +391,10 @@ class Engine:
 
     def _end_left(self, now: float) -> tuple[Change, ...]:
         changes: list[Change] = []
-        for live in self._left.values():
+        for key, live in self._left.items():
             live.state, some = end_all(live.state, now)
             changes += some
-            if live.shown:
-                self._append(live, {}, now)
+            self._append(key, live, {}, now)
         return tuple(changes)
 
     def _age_left(self, now: float) -> None:

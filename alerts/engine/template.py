@@ -272,8 +272,8 @@ FUNCTIONS: Final[Mapping[str, _Function]] = {
     "and": _of(lambda *a: a, 1, None),
     "eq": _of(_equal, 2, None),
     "first": _of(_first),
-    "ge": _of(_ordered(lambda a, b: bool(a >= b)), 2),
-    "gt": _of(_ordered(lambda a, b: bool(a > b)), 2),
+    "ge": _of(_ordered(lambda a, b: not a < b), 2),  # as Go says it: true for NaN
+    "gt": _of(_ordered(lambda a, b: not a <= b), 2),
     "humanize": _of(go_format.humanize),
     "humanize1024": _of(go_format.humanize1024),
     "humanizeDuration": _of(go_format.humanize_duration),

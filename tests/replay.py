@@ -1,0 +1,230 @@
+"""Recorded faults: the format of tests/traces/, a recorder for it, and a replayer that feeds the history and the rule engine on a clock of its own.
+
+A trace is gzipped JSON lines, one *frame* per published Snapshot:
+
+    {"at": 1700000000.0, "cluster": "orders",
+     "blocks": [{"metric": "kafka_broker_up", "names": ["broker"], "rows": [["1"], ["2"]], "values": [1, 0]}, …],
+     "coverage": {"at": …, "taken_at": {"topics": {"-1": …}}, "expected": {"topics": [-1]}, "unsupported": []}}
+
+``"rows": 3`` instead of a list repeats the rows of the metric's block in the frame before it. Only the metrics that were asked for are in it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from alerts.engine.engine import AlertBook, Engine
+from alerts.engine.lifecycle import Change
+from alerts.engine.rules import RuleSet
+from alerts.promql.evaluate import Evaluator
+from exporter.blocks import Block, LabelSets
+from exporter.history.history import History
+from exporter.metrics.families import Families
+from exporter.reading import Coverage
+from exporter.snapshot import Snapshot
+
+TRACES = Path(__file__).parent / "traces"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One published moment of one cluster."""
+
+    at: float
+    cluster: str
+    blocks: tuple[Block, ...]
+    coverage: Coverage
+
+
+# --- recording ----------------------------------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Writes a trace; call it with every Snapshot that is published (it is its own listener), then ``close`` it.
+
+    ``metrics`` bounds what is kept: those of a rule set are ``rules.history_requirements()``.
+    """
+
+    def __init__(self, path: Path, metrics: Collection[str] | None = None) -> None:
+        self._file = gzip.open(path, "wt", encoding="utf-8")  # noqa: SIM115 - lives as long as the recorder
+        self._metrics = None if metrics is None else frozenset(metrics)
+        self._families: dict[str, Families] = {}
+        self._rows: dict[tuple[str, str], Sequence[tuple[str, ...]]] = {}
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        families = self._families.setdefault(snapshot.cluster, Families())
+        blocks = [block for made in families.blocks(snapshot).values() for block in made]
+        self.frame(Frame(snapshot.at, snapshot.cluster, tuple(blocks), snapshot.coverage))
+
+    def frame(self, frame: Frame) -> None:
+        kept = [b for b in frame.blocks if self._metrics is None or b.metric in self._metrics]
+        line = {
+            "at": frame.at,
+            "cluster": frame.cluster,
+            "blocks": [self._block(frame.cluster, b) for b in kept],
+            "coverage": _coverage(frame.coverage),
+        }
+        self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
+
+    def _block(self, cluster: str, block: Block) -> dict[str, Any]:
+        rows = list(block.labels.rows)
+        known = self._rows.get((cluster, block.metric))
+        self._rows[cluster, block.metric] = rows
+        values = [v if math.isfinite(v) else str(v) for v in block.values.tolist()]
+        return {
+            "metric": block.metric,
+            "names": list(block.labels.names),
+            "rows": len(rows) if rows == known else rows,
+            "values": values,
+        }
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _coverage(coverage: Coverage) -> dict[str, Any]:
+    return {
+        "at": coverage.at,
+        "taken_at": {c: {str(s): at for s, at in sources.items()} for c, sources in coverage.taken_at.items()},
+        "expected": {c: sorted(sources) for c, sources in coverage.expected.items()},
+        "unsupported": sorted(coverage.unsupported),
+    }
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------------------------
+
+
+def read_trace(path: Path) -> Iterator[Frame]:
+    """The frames of a trace, oldest first; label sets that did not change are the same objects."""
+    known: dict[tuple[str, str], LabelSets] = {}
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield _frame(json.loads(line), known)
+            except (KeyError, ValueError, TypeError) as error:
+                raise ValueError(f"{path}, line {number}: not a frame: {error!r}") from error
+
+
+def _frame(data: Mapping[str, Any], known: dict[tuple[str, str], LabelSets]) -> Frame:
+    cluster = data["cluster"]
+    blocks = []
+    for one in data["blocks"]:
+        key = cluster, one["metric"]
+        if isinstance(one["rows"], list):
+            known[key] = LabelSets(tuple(one["names"]), [tuple(row) for row in one["rows"]])
+        blocks.append(Block(one["metric"], known[key], np.array([float(v) for v in one["values"]], dtype=np.float64)))
+    cover = data["coverage"]
+    coverage = Coverage(
+        cluster,
+        cover["at"],
+        {c: {int(s): at for s, at in sources.items()} for c, sources in cover["taken_at"].items()},
+        {c: frozenset(sources) for c, sources in cover["expected"].items()},
+        frozenset(cover["unsupported"]),
+    )
+    return Frame(data["at"], cluster, tuple(blocks), coverage)
+
+
+# --- what happens to a recording ------------------------------------------------------------------------------------------------------------
+
+
+def with_gaps(frames: Iterable[Frame], rng: random.Random, *, share: float = 0.1, longest: int = 20) -> Iterator[Frame]:
+    """The frames without some stretches: Klaxon stood still there, or was not running."""
+    left = 0
+    for frame in frames:
+        if left == 0 and rng.random() < share / longest:
+            left = rng.randint(1, longest)
+        if left:
+            left -= 1
+            continue
+        yield frame
+
+
+def silenced(
+    frames: Iterable[Frame], collector: str, start: float, end: float, owned: Collection[str], source: int | None = None
+) -> Iterator[Frame]:
+    """The frames as if a collector (or one of its sources, by the label ``broker``) had not answered from start to end: its series and its coverage are gone."""
+    for frame in frames:
+        if not start <= frame.at < end:
+            yield frame
+            continue
+        taken = {
+            s: at for s, at in frame.coverage.taken_at.get(collector, {}).items() if source is not None and s != source
+        }
+        coverage = replace(frame.coverage, taken_at={**frame.coverage.taken_at, collector: taken})
+        blocks = (_without(b, source) if b.metric in owned else b for b in frame.blocks)
+        yield replace(frame, coverage=coverage, blocks=tuple(b for b in blocks if b is not None))
+
+
+def _without(block: Block, source: int | None) -> Block | None:
+    if source is None or "broker" not in block.labels.names:
+        return None
+    at = block.labels.names.index("broker")
+    kept = [i for i, row in enumerate(block.labels.rows) if row[at] != str(source)]
+    return Block(block.metric, LabelSets(block.labels.names, [block.labels.rows[i] for i in kept]), block.values[kept])
+
+
+# --- replaying ----------------------------------------------------------------------------------------------------------------------------
+
+
+class BookFactory(Protocol):
+    def __call__(self) -> AlertBook: ...
+
+
+@dataclass(slots=True)
+class Replay:
+    """A history and an engine on the clock of the frames. ``restart_at`` asks before every frame whether Klaxon is killed and started again there.
+
+    ``changes`` are all (time, change) in their order.
+    """
+
+    rules: RuleSet
+    book: BookFactory
+    restart_at: Callable[[float], bool] = lambda at: False
+    history: History = field(default_factory=History)
+    coverage: dict[str, Coverage] = field(default_factory=dict)
+    changes: list[tuple[float, Change]] = field(default_factory=list)
+    now: float = 0.0
+    engine: Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.history.keep({**self.rules.history_requirements(), "ALERTS": 3600.0})
+        self.start()
+
+    def start(self) -> None:
+        """A new process on the same book and history."""
+        self.engine = Engine(
+            self.rules,
+            Evaluator(self.history),
+            lambda: dict(self.coverage),
+            self.book(),
+            lambda: self.now,
+            sink=self.history,
+        )
+        self._note(self.engine.restore(self.now))
+
+    def run(self, frames: Iterable[Frame]) -> list[tuple[float, Change]]:
+        """Feeds all frames and evaluates what is due after each."""
+        for frame in frames:
+            self.feed(frame)
+        return self.changes
+
+    def feed(self, frame: Frame) -> None:
+        if self.restart_at(frame.at):
+            self.start()
+        self.now = frame.at
+        speaks_for = [name for name in self.history.kept if name != "ALERTS"]
+        self.history.append(frame.cluster, frame.blocks, round(frame.at * 1000), speaks_for)
+        self.coverage[frame.cluster] = frame.coverage
+        self._note(self.engine.evaluate_due(frame.at))
+
+    def _note(self, changes: Iterable[Change]) -> None:
+        self.changes += [(self.now, change) for change in changes]
