@@ -17,7 +17,7 @@ from exporter.history import checkpoint
 from exporter.history.checkpoint import SavedTable
 from exporter.history.columns import Columns, constant_labels
 from exporter.history.errors import CheckpointError, NotKept
-from exporter.history.table import ABSENT, Table
+from exporter.history.table import ABSENT, NO_COLUMNS, Table
 from exporter.series import METRIC_NAME, Labels, Matcher, Series
 
 LOOKBACK_S: Final = 300.0
@@ -121,8 +121,7 @@ class History:
         if len(blocks) == 1:
             taken = table.append(columns[0], values[0], at_ms)
         else:
-            none = np.zeros(0, np.intp)
-            taken = table.append(np.concatenate([none, *columns]), np.concatenate([np.zeros(0), *values]), at_ms)
+            taken = table.append(np.concatenate([NO_COLUMNS, *columns]), np.concatenate([np.zeros(0), *values]), at_ms)
         self._count(taken, sum(map(len, values)))
 
     def _count(self, taken: bool, samples: int) -> None:
@@ -298,7 +297,7 @@ def _interrupt(table: Table, now_ms: int) -> bool:
     table.expire(now_ms)
     if table.last_ms is None:
         return False
-    table.append(np.zeros(0, np.intp), np.zeros(0), table.last_ms + 1)
+    table.append(NO_COLUMNS, np.zeros(0), table.last_ms + 1)
     return True
 
 

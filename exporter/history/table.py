@@ -24,6 +24,8 @@ ABSENT: Final = np.uint64(0x7FF0000000000004)
 """The bits of "no sample", a NaN that nobody computes."""
 _STALE: Final = np.uint64(STALE_BITS)
 
+NO_COLUMNS: Final[Index] = np.zeros(0, dtype=np.intp)
+
 _ROWS = 240
 _LEAST_SPAN_MS = 30_000
 _CLOCK_STEP_MS = 300_000
@@ -146,19 +148,19 @@ class Table:
 
     def append(self, columns: Index, values: Floats, at_ms: int) -> bool:
         """Takes the samples of all series that exist at this time; False if that is before the newest row. The first sample of a series wins."""
+        self._widen()
         last = self.last_ms
         if last is not None and at_ms < last - _CLOCK_STEP_MS:
-            self.forget_from(at_ms)
+            self.forget_from(at_ms, spared=columns)
             last = self.last_ms
         if last is not None and at_ms < last:
             return False
-        self._widen()
         bits = values.view(np.uint64)
         if at_ms == last:
             self._fill(columns, bits)
         else:
+            self.expire(at_ms, spared=columns)
             self._add(columns, bits, at_ms)
-        self.expire(at_ms)
         return True
 
     def _widen(self) -> None:
@@ -235,8 +237,8 @@ class Table:
 
     # --- forgetting
 
-    def expire(self, now_ms: int) -> None:
-        """Drops chunks whose newest row is older than the retention, and the series that are left without a sample."""
+    def expire(self, now_ms: int, spared: Index = NO_COLUMNS) -> None:
+        """Drops chunks whose newest row is older than the retention, and the series but the ``spared`` that are left without a sample."""
         kept = [chunk for chunk in self.chunks if chunk.last_ms >= now_ms - self.retention_ms]
         if len(kept) == len(self.chunks):
             return
@@ -244,9 +246,9 @@ class Table:
         if not kept:
             self._live[:] = False
             self._open = False
-        self._free_columns()
+        self._free_columns(spared)
 
-    def forget_from(self, at_ms: int) -> None:
+    def forget_from(self, at_ms: int, spared: Index = NO_COLUMNS) -> None:
         """Drops every row at this time or later; who is alive follows from the newest row that is left."""
         cut = [chunk.before(at_ms) for chunk in self.chunks]
         self.chunks = [chunk for chunk in cut if chunk.rows]
@@ -257,14 +259,15 @@ class Table:
             chunk = self.chunks[-1]
             self._live[: chunk.width] = _alive(chunk.last())[: len(self._live)]
             np.minimum(self._last_ms, chunk.last_ms, out=self._last_ms)
-        self._free_columns()
+        self._free_columns(spared)
 
-    def _free_columns(self) -> None:
+    def _free_columns(self, spared: Index = NO_COLUMNS) -> None:
         first = self.chunks[0].first_ms if self.chunks else None
         count = len(self.columns)
         dead = ~self._live[:count]
         if first is not None:
             dead &= self._last_ms[:count] < first
+        dead[spared] = False
         origins = self.columns.origins
         freed = [column for column in np.flatnonzero(dead).tolist() if origins[column] is not None]
         if freed:

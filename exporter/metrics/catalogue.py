@@ -263,6 +263,7 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
         "Sum of the offsets that the group has committed for the topic's partitions.",
         "consumergroup topic",
         _G,
+        inherited=True,
     ),
     _gauge(
         "kafka_consumergroup_lag",
@@ -277,6 +278,7 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic",
         _G,
         _O,
+        inherited=True,
     ),
     _gauge(
         "kafka_consumergroup_commit_beyond_end",

@@ -28,8 +28,12 @@ class Page:
     """
 
     def __init__(self, catalogue: Mapping[str, MetricRow], registry: CollectorRegistry | None = None) -> None:
+        """Raises WriterError if the registry has a family that the catalogue has for clusters: it would stand twice on the page."""
         self._catalogue = catalogue
         self._registry = registry
+        for name in _families(registry):
+            if (row := catalogue.get(name)) is not None and row.cluster:
+                raise WriterError(name, "is a family of clusters, the process's registry must not expose it too")
         self._writer = Writer()
         self._headers: dict[str, _Text] = {}
         self._lock = Lock()
@@ -204,6 +208,11 @@ class _Body:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._chunks)
+
+
+def _families(registry: CollectorRegistry | None) -> Iterator[str]:
+    for metric in registry.collect() if registry is not None else ():
+        yield f"{metric.name}_total" if metric.type == "counter" else metric.name
 
 
 def _runs(texts: Iterable[_Text]) -> Iterator[tuple[_Text, ...]]:
