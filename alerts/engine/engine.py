@@ -193,19 +193,19 @@ class Engine:
         """Takes up what the book remembers; call once, before the first evaluation. Alerts of rules that are gone end; those are the changes."""
         now = self._clock() if now is None else now
         evaluations = dict(self._book.load_evaluations())
-        group_of = {rule.key: group.key for group in self._groups for rule in group.rules}
+        group_of = {rule.key: group for group in self._groups for rule in group.rules}
         for stored in self._book.load_alerts():
             live = self._live.get(stored.rule_key)
             if live is None or live.name != ALERTS:
                 live = self._left.setdefault(stored.rule_key, _Live(ALERTS))
-            alert = stored.tracked.alert
-            alerts = {
-                **live.state.alerts,
-                alert.fingerprint: replace(stored.tracked, alert=replace(alert, labels=Labels.of(alert.labels))),
-            }
-            live.state = RuleState(evaluations.get(group_of.get(stored.rule_key, "")), alerts)
-            live.written[alert.fingerprint] = (alerts[alert.fingerprint], now)
-            live.shown |= _shows(alert)
+            group = group_of.get(stored.rule_key)
+            evaluated_at = None if group is None else evaluations.get(group.key)
+            may_be_true_at = None if group is None or evaluated_at is None else min(now, evaluated_at + group.interval)
+            tracked = _remembered(stored.tracked, may_be_true_at)
+            key = tracked.alert.fingerprint
+            live.state = RuleState(evaluated_at, {**live.state.alerts, key: tracked})
+            live.written[key] = (tracked, now)
+            live.shown |= _shows(tracked.alert)
         keys = {group.key for group in self._groups}
         self._last = {key: at for key, at in evaluations.items() if key in keys}
         changes = self._end_left(now)
@@ -460,6 +460,16 @@ def _rule_status(rule: Rule, live: _Live) -> RuleStatus:
 
 def _tick(now: float, interval: float) -> float:
     return math.floor(round(now / interval, 6)) * interval
+
+
+def _remembered(tracked: Tracked, may_be_true_at: float | None) -> Tracked:
+    """An alert from the book. Not every evaluation that finds it true again is written, so it may have been true at the last one: what was taken before
+    that proves nothing."""
+    alert = tracked.alert
+    last = alert.last_true_at
+    if alert.state is not AlertState.RESOLVED and may_be_true_at is not None:
+        last = may_be_true_at if last is None else max(last, may_be_true_at)
+    return replace(tracked, alert=replace(alert, labels=Labels.of(alert.labels), last_true_at=last))
 
 
 def _shows(alert: Alert) -> bool:

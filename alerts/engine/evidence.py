@@ -145,7 +145,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def covered_ms(series: Sequence[Series], start: int, reach: int, *, ones: bool) -> float:
-    """How many of the milliseconds from ``start`` to the last sample have one: each speaks for the time since the one before it, ``reach`` at most.
+    """How many of the milliseconds from ``start`` to the last sample have one: each speaks for the time since the one before it
+    (or since the start), if that is not more than ``reach``.
 
     With ``ones`` only samples that are 1 count.
     """
@@ -155,7 +156,7 @@ def covered_ms(series: Sequence[Series], start: int, reach: int, *, ones: bool) 
     if not len(times):
         return 0.0
     gaps = np.diff(times, prepend=start)
-    return float(np.minimum(gaps, reach).sum())
+    return float(gaps[gaps <= reach].sum())
 
 
 def _sources(need: Need, cover: Coverage | None, collector: str, broker: str | None) -> frozenset[int]:
