@@ -189,7 +189,7 @@ def _chunk(reader: _Reader, rows: int, stored: int, width: int) -> Chunk:
     bits = reader.take(stored * width, "<u8").astype(np.uint64).reshape(stored, width)
     if not rows or place.min() < 0 or place.max() >= stored or (np.diff(times) <= 0).any():
         raise ValueError("a chunk's rows are not in order")
-    return Chunk(times, place, bits, rows, stored)
+    return Chunk(times, place, bits, rows, stored).counted()
 
 
 class _Reader:

@@ -22,6 +22,8 @@ from exporter.series import METRIC_NAME, Labels, Matcher, Series
 
 LOOKBACK_S: Final = 300.0
 """No family is kept for less: an instant selector looks back so far."""
+SLACK_S: Final = 30.0
+"""Every family is kept for a little more: a rule may be evaluated for a moment somewhat before the newest sample."""
 _SWEEP_MS: Final = 60_000
 _COMPACT_FROM: Final = 64
 
@@ -70,7 +72,9 @@ class History:
     def keep(self, requirements: Mapping[str, float]) -> None:
         """From now on keep these families (metric name -> seconds, at least the look-back). What is no longer named is dropped, new ones begin empty."""
         with self._lock:
-            self._retention_ms = {name: round(max(s, LOOKBACK_S) * 1000) for name, s in requirements.items()}
+            self._retention_ms = {
+                name: round((max(seconds, LOOKBACK_S) + SLACK_S) * 1000) for name, seconds in requirements.items()
+            }
             self._tables = {name: tables for name, tables in self._tables.items() if name in self._retention_ms}
             for name, tables in self._tables.items():
                 for table in tables.values():
@@ -78,8 +82,8 @@ class History:
 
     @property
     def kept(self) -> Mapping[str, float]:
-        """Metric name -> seconds."""
-        return {name: ms / 1000 for name, ms in self._retention_ms.items()}
+        """Metric name -> seconds that can be asked for."""
+        return {name: ms / 1000 - SLACK_S for name, ms in self._retention_ms.items()}
 
     # --- writing
 

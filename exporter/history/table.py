@@ -34,13 +34,17 @@ _CLOCK_STEP_MS = 300_000
 
 @dataclass(slots=True, eq=False)
 class Chunk:
-    """Rows of samples as bits of float64. ``place[i]`` is the row of ``bits`` that was true at ``times[i]``; ``rows`` times and ``stored`` bits are in use."""
+    """Rows of samples as bits of float64. ``place[i]`` is the row of ``bits`` that was true at ``times[i]``; ``rows`` times and ``stored`` bits are in use.
+
+    ``samples`` counts what is there, a row that is shared by several times once for each.
+    """
 
     times: Times
     place: npt.NDArray[np.int32]
     bits: Bits
     rows: int = 0
     stored: int = 0
+    samples: int = 0
 
     @property
     def width(self) -> int:
@@ -72,6 +76,7 @@ class Chunk:
             self._store(row)
         self.times[self.rows], self.place[self.rows] = at_ms, self.stored - 1
         self.rows += 1
+        self.samples += _count(row)
 
     def _store(self, row: Bits) -> None:
         if self.stored == len(self.bits):
@@ -83,6 +88,7 @@ class Chunk:
 
     def replace_last(self, row: Bits) -> None:
         """Another row for the newest time; the rows before stay as they are even if they were the same."""
+        self.samples += _count(row) - _count(self.last())
         shared = self.rows > 1 and self.place[self.rows - 2] == self.place[self.rows - 1]
         if shared:
             self._store(row)
@@ -101,13 +107,14 @@ class Chunk:
             self.bits[: self.stored].copy(),
             self.rows,
             self.stored,
+            self.samples,
         )
 
     def before(self, at_ms: int) -> Chunk:
         """Only the rows before this time."""
         rows = int(np.searchsorted(self.times[: self.rows], at_ms))
         stored = int(self.place[:rows].max()) + 1 if rows else 0
-        return replace(self, rows=rows, stored=stored).trimmed()
+        return replace(self, rows=rows, stored=stored).trimmed().counted()
 
     def some(self, columns: Index) -> Chunk:
         """Only these columns (ascending)."""
@@ -118,7 +125,14 @@ class Chunk:
             self.bits[: self.stored][:, inside],
             self.rows,
             self.stored,
+            self.samples,
         )
+
+    def counted(self) -> Chunk:
+        """The same chunk with its samples counted anew."""
+        per_row = np.count_nonzero(self.bits[: self.stored] != ABSENT, axis=1)
+        self.samples = int(per_row[self.place[: self.rows]].sum())
+        return self
 
     def cells(self, rows: slice, columns: Index) -> Bits:
         """(rows, columns); columns that the chunk does not have are absent."""
@@ -288,11 +302,7 @@ class Table:
     @property
     def samples(self) -> int:
         """Samples and stale markers."""
-        count = 0
-        for chunk in self.chunks:
-            per_row = (chunk.bits[: chunk.stored] != ABSENT).sum(axis=1)
-            count += int(per_row[chunk.place[: chunk.rows]].sum())
-        return count
+        return sum(chunk.samples for chunk in self.chunks)
 
     @property
     def nbytes(self) -> int:
@@ -357,6 +367,10 @@ class Table:
             width = min(last.width, len(table._live))
             table._live[:width] = _alive(last.last())[:width]
         return table
+
+
+def _count(row: Bits) -> int:
+    return int(np.count_nonzero(row != ABSENT))
 
 
 def _alive(bits: Bits) -> Bool:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,18 +50,21 @@ def measure(series: int) -> None:
     of_labels = tracemalloc.get_traced_memory()[0] - before - history.stats().bytes
     tracemalloc.stop()
     at = STEP_MS
+    fresh = History()
+    fresh.keep(dict.fromkeys(names, RETENTION_S))
     print(f"{series} series in {FAMILIES} families, {RETENTION_S:.0f} s kept, a sample each {STEP_MS / 1000:.0f} s")
+    say("first append", [spent(partial(fresh.append, "c", blocks(labels), STEP_MS))])
     costs = []
     for _ in range(60):
         moment, at = blocks(labels), at + STEP_MS
-        costs.append(spent(lambda moment=moment, at=at: history.append("c", moment, at)))  # type: ignore[misc]
+        costs.append(spent(partial(history.append, "c", moment, at)))
     say("append", costs)
     stats = history.stats()
     print(
         f"memory: {stats.bytes / stats.series:.0f} bytes of samples per series ({stats.samples // stats.series} each), {of_labels / series:.0f} bytes of labels"
     )
     standing = blocks(labels)
-    costs = [spent(lambda at=at + STEP_MS * i: history.append("c", standing, at)) for i in range(1, 41)]  # type: ignore[misc]
+    costs = [spent(partial(history.append, "c", standing, at + STEP_MS * i)) for i in range(1, 41)]
     at += STEP_MS * 40
     say("append, nothing changed", costs)
     print(f"memory, nothing changed: {history.stats().bytes / stats.series:.0f} bytes of samples per series")
@@ -78,7 +83,14 @@ def measure(series: int) -> None:
     say("latest by a pattern after that", [spent(lambda: history.select_latest(pattern, at + STEP_MS, 300_000))])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "history"
-        say("save", many(lambda: history.save(path), 5))
+        saving = threading.Thread(target=lambda: say("save", many(lambda: history.save(path), 5)))
+        saving.start()
+        costs = []
+        while saving.is_alive():
+            at += STEP_MS
+            costs.append(spent(partial(history.append, "c", standing, at)))
+            time.sleep(0.005)
+        say("append while another thread saves", costs)
         print(f"checkpoint: {path.stat().st_size / 1e6:.1f} MB")
         again = History()
         again.keep(dict.fromkeys(names, RETENTION_S))

@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -61,10 +62,10 @@ def measure(series: int) -> None:
     fresh = Page(complete())
     say("first publish, labels laid out", [spent(lambda: fresh.publish("c", first))])
     rounds = [blocks() for _ in range(10)]
-    say("publish, every value changed", [spent(lambda b=b: page.publish("c", b)) for b in rounds])  # type: ignore[misc]
+    say("publish, every value changed", [spent(partial(page.publish, "c", b)) for b in rounds])
     still = [blocks(changed=False) for _ in range(10)]
     page.publish("c", still[0])
-    say("publish, equal values in new arrays", [spent(lambda b=b: page.publish("c", b)) for b in still])  # type: ignore[misc]
+    say("publish, equal values in new arrays", [spent(partial(page.publish, "c", b)) for b in still])
     page.publish("c", first)
 
     writer, row = Writer(), complete()[names[0]]
@@ -76,10 +77,7 @@ def measure(series: int) -> None:
     ):
         block = Block(row.name, chunk, values)
         writer.render(row, "c", block)
-        say(
-            f"{len(chunk)} lines of {kind}",
-            [spent(lambda block=block: writer.render(row, "c", block)) for _ in range(20)],
-        )  # type: ignore[misc]
+        say(f"{len(chunk)} lines of {kind}", many(partial(writer.render, row, "c", block), 20))
 
     say("scrape, gzip", many(lambda: b"".join(page.render("gzip")[1])))
     say("scrape, plain", many(lambda: b"".join(page.render("")[1])))

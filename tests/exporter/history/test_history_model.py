@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from exporter.blocks import Block, LabelSets
 from exporter.history import History
+from exporter.history.history import SLACK_S
+from exporter.history.table import ABSENT
 from exporter.series import STALE_NAN, Labels, Matcher
 
 FAMILIES = ("kafka_a", "kafka_b")
 CLUSTERS = ("east", "west")
 BROKERS = ("1", "2", "3", "10", "11")
 RETENTION_MS = 600_000
+KEPT_MS = RETENTION_MS + round(SLACK_S * 1000)
 STEPS_MS = (1, 1_000, 15_000, 15_000, 15_000, 15_000, 60_000, 200_000, 700_000, 0, -10_000, -400_000)
 MATCHERS = (
     Matcher("broker", "=", "1"),
@@ -37,6 +40,7 @@ def bits(value: float) -> bytes:
 
 
 STALE = bits(STALE_NAN)
+NOTHING = ABSENT.tobytes()
 
 
 class Model:
@@ -48,7 +52,7 @@ class Model:
     def append(self, at: int, samples: Row) -> None:
         if self.moments and at < self.moments[-1][0] - 300_000:
             self.forget_from(at)
-        if self.moments and self.moments[-1][0] < at - RETENTION_MS:
+        if self.moments and self.moments[-1][0] < at - KEPT_MS:
             self.moments = []
         last, before = self.moments[-1] if self.moments else (at - 1, {})
         if at < last:
@@ -112,7 +116,7 @@ def test_answers_as_a_plain_list_would(
         if what == "reload":
             history = reloaded(history, at)
             for model in models.values():
-                model.interrupt(at, at - RETENTION_MS)
+                model.interrupt(at, at - KEPT_MS)
             continue
         blocks = [
             Block(
@@ -126,6 +130,7 @@ def test_answers_as_a_plain_list_would(
         for family in FAMILIES if speaks else families:
             models[family, cluster].append(at, families.get(family, {}))
     compare_ranges(history, models, matchers, newest - RETENTION_MS, newest)
+    assert history.stats().samples == sum(len(chunk_row) for chunk_row in kept_rows(history))
     end = newest + ago
     compare_latest(history, models, matchers, end, min(window, end - (newest - RETENTION_MS)))
 
@@ -134,6 +139,17 @@ def kept() -> History:
     history = History()
     history.keep(dict.fromkeys(FAMILIES, RETENTION_MS / 1000))
     return history
+
+
+def kept_rows(history: History) -> list[list[bytes]]:
+    """Every cell of every row that the history holds, counted the slow way."""
+    return [
+        [value for value in row if value != NOTHING]
+        for tables in history._tables.values()
+        for table in tables.values()
+        for chunk in table.chunks
+        for row in ([cell.tobytes() for cell in chunk.bits[place]] for place in chunk.place[: chunk.rows].tolist())
+    ]
 
 
 def reloaded(history: History, at: int) -> History:
