@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 
+from alerts.engine.names import Names
 from alerts.promql.questions import selectors
 from alerts.promql.syntax import Expr, Selector
-from exporter.jmx.catalogue import families
-from exporter.metrics.catalogue import ALERTS_ROW, KAFKA_ROWS, PROCESS_ROWS, Owner
+from exporter.metrics.catalogue import MetricRow, Owner, complete
 from exporter.reading import Coverage
 
-PER_NODE = frozenset({Owner.LOG_DIRS, Owner.JMX})
+PER_NODE = frozenset({Owner.LEGS, Owner.LOG_DIRS, Owner.JMX})
 """Collectors whose series say in ``broker`` which source they came from."""
 
 _WORDS = {
@@ -41,16 +40,16 @@ class Input:
 
 
 @lru_cache(maxsize=1)
-def metric_owners() -> Mapping[str, tuple[Owner, ...]]:
-    """Metric name -> the collectors that it needs, for every name of both catalogues."""
-    rows = {row.name: row.inputs for row in (*KAFKA_ROWS, *PROCESS_ROWS, ALERTS_ROW)}
-    return MappingProxyType({**rows, **dict.fromkeys((f.name for f in families()), (Owner.JMX,))})
+def catalogue() -> Mapping[str, MetricRow]:
+    """Every metric that Klaxon exposes, by name."""
+    return complete()
 
 
-def unknown_metrics(expr: Expr) -> tuple[str, ...]:
-    """Names in the expression that no catalogue has; a selector without a name is given as ``{}``."""
-    names = (s.name for s in selectors(expr))
-    return tuple(sorted({n or "{}" for n in names if n is None or n not in metric_owners()}))
+def name_faults(expr: Expr) -> list[str]:
+    """A sentence for every metric and label in the expression that does not exist."""
+    faults: list[str] = []
+    Names(catalogue()).check(expr, faults)
+    return list(dict.fromkeys(faults))
 
 
 def inputs_of(expr: Expr) -> frozenset[Input]:
@@ -60,7 +59,8 @@ def inputs_of(expr: Expr) -> frozenset[Input]:
 
 def _selector_inputs(selector: Selector) -> Iterator[Input]:
     broker = next((m.value for m in selector.matchers if m.name == "broker" and m.op == "="), "")
-    for owner in metric_owners().get(selector.name or "", ()):
+    row = catalogue().get(selector.name or "")
+    for owner in row.inputs if row is not None else ():
         if owner is not Owner.SELF:
             yield Input(owner, int(broker) if owner in PER_NODE and broker.isdecimal() else None)
 

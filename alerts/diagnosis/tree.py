@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from alerts.diagnosis.inputs import unknown_metrics
+from alerts.diagnosis.inputs import name_faults
 from alerts.diagnosis.template import Command, Template, TemplateError
 from alerts.model import Severity
 from alerts.promql.errors import PromqlError
@@ -302,8 +302,7 @@ class _Check:
             except PromqlError as error:
                 yield f"{place}: {error}"
                 continue
-            for name in unknown_metrics(exprs[text]):
-                yield f"{place}: no metric {name!r} in the catalogue; name one that Klaxon exposes"
+            yield from (f"{place}: {fault}" for fault in name_faults(exprs[text]))
 
     def _targets(self) -> Iterator[str]:
         for name, step in self.tree.steps.items():

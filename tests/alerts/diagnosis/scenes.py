@@ -25,7 +25,7 @@ STATES = ("ok", "refused", "timeout", "error", "skipped")
 Key = tuple[tuple[str, str], ...]
 
 
-def key(name: str, **labels: object) -> Key:
+def key(name: str, /, **labels: object) -> Key:
     return tuple(sorted({"__name__": name, "cluster": "orders", **{k: str(v) for k, v in labels.items()}}.items()))
 
 
@@ -40,13 +40,15 @@ class Scene:
     silent: set[tuple[str, int]] = field(default_factory=set)
     """(collector, source) without fresh data."""
     withdrawn: set[str] = field(default_factory=set)
+    heals_at: float = float("inf")
+    """When what is silent and withdrawn comes back."""
 
     # --- changing it
 
-    def has(self, name: str, value: float, **labels: object) -> None:
+    def has(self, name: str, value: float, /, **labels: object) -> None:
         self.before[key(name, **labels)] = value
 
-    def becomes(self, name: str, value: float | None, **labels: object) -> None:
+    def becomes(self, name: str, value: float | None, /, **labels: object) -> None:
         self.after[key(name, **labels)] = value
 
     def leg(self, broker: int, leg: str, state: str) -> None:
@@ -65,31 +67,31 @@ class Scene:
 
     # --- reading it
 
-    def store(self) -> MemoryStore:
+    def store(self, until: float = NOW, step: float = STEP) -> MemoryStore:
         store = MemoryStore()
         for one in sorted({*self.before, *self.after} - self.steps.keys()):
-            store.add(dict(one), self._samples(one))
+            store.add(dict(one), self._samples(one, until, step))
         for one, samples in self.steps.items():
             store.add(dict(one), samples)
         return store
 
-    def _samples(self, one: Key) -> Iterable[tuple[float, float]]:
+    def _samples(self, one: Key, until: float, step: float) -> Iterable[tuple[float, float]]:
         at = START
-        while at <= NOW:
+        while at <= until:
             value = self.after[one] if at >= FAULT and one in self.after else self.before.get(one)
             if value is not None:
                 yield at, value
             elif at >= FAULT and one in self.before:
                 yield at, STALE_NAN
                 return
-            at += STEP
+            at += step
 
-    def coverage(self, age: float = 2.0) -> Coverage:
+    def coverage(self, age: float = 2.0, at: float = NOW) -> Coverage:
         nodes = frozenset(NODES)
         whole = frozenset({WHOLE_CLUSTER})
         expected = {
             "cluster": whole,
-            "legs": whole,
+            "legs": nodes,
             "topics": whole,
             "quorum": whole,
             "groups": nodes,
@@ -98,11 +100,11 @@ class Scene:
             "jmx": nodes,
         }
         taken = {
-            c: {s: NOW - age for s in sources if (c, s) not in self.silent}
+            c: {s: at - age for s in sources if not FAULT <= at < self.heals_at or (c, s) not in self.silent}
             for c, sources in expected.items()
-            if c not in self.withdrawn
+            if not FAULT <= at < self.heals_at or c not in self.withdrawn
         }
-        return Coverage("orders", NOW, taken, expected)
+        return Coverage("orders", at, taken, expected)
 
     def world(self, age: float = 2.0) -> World:
         return World(Evaluator(self.store()), NOW, self.coverage(age), bootstrap="kafka-1:9092,kafka-2:9092")
