@@ -156,6 +156,15 @@ def test_a_rule_over_all_brokers_is_held_by_any_of_them(tmp_path: Path) -> None:
     assert run.happened[-1] == ("held", "")
 
 
+def test_an_alert_of_one_broker_that_asks_all_of_them_is_held_by_any(tmp_path: Path) -> None:
+    run = Run(
+        rules("alert: Most\nexpr: jmx_heap > 0.9 and on (cluster) min by (cluster) (jmx_bytes_total) >= 0"), tmp_path
+    )
+    run.step({**WELL, 1: 0.95}, 2)
+    run.step({1: 0.5, 3: 0.5})
+    assert run.happened[-1] == ("held", "1")
+
+
 def test_nothing_fires_from_absence_without_coverage(tmp_path: Path) -> None:
     run = Run(rules("alert: Few\nexpr: count by (cluster) (jmx_heap) < 3"), tmp_path)
     run.step({1: 0.5, 3: 0.5}, 5)
@@ -363,6 +372,7 @@ def test_an_outage_of_klaxon(tmp_path: Path) -> None:
         run.at = run.at + outage - 15
         run.replay.now = run.at
         run.replay.start()
+        run.replay.start()  # killed again before it evaluated anything
         run.step({**WELL, 2: 0.95})
         assert run.alert("2").active_at - begun == pytest.approx(moved, abs=15)
 

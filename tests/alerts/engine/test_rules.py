@@ -202,6 +202,8 @@ def test_inputs_follow_the_labels() -> None:
         ("kafka_brokers", ["cluster"]),
         ("kafka_log_dir_online", ["broker", "cluster"]),
     ]
+    needs = only(load(alert("kafka_log_dir_online == 0 and on (cluster) kafka_log_dir_total_bytes > 1"))).needs
+    assert [sorted(n.narrowed) for n in needs] == [["broker", "cluster"], ["cluster"]]
 
 
 def test_what_a_recorded_series_needs_is_what_its_rule_needs() -> None:
