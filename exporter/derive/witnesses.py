@@ -53,7 +53,9 @@ def watch(previous: QuorumWatch, reading: Reading[Quorum]) -> QuorumWatch:
         if part is None:
             return previous
         return QuorumWatch(part.taken_at, None, "", frozenset(v.node for v in part.value.voters))
-    if failure.kind in MUTE_KINDS:
+    # What answered before is offered: a broker that no longer says so is a failure like others.
+    withdrawn = failure.kind == "unsupported" and previous.answered_at is not None
+    if failure.kind in MUTE_KINDS and not withdrawn:
         return replace(previous, mute=failure.kind, failing_since=None)
     since = previous.failing_since if previous.failing_since is not None else reading.polled_at - reading.duration
     return replace(previous, failing_since=since, mute="")
