@@ -11,7 +11,8 @@ import pytest
 
 from exporter.blocks import NO_LABELS, Block, LabelSets
 from exporter.history import History, NotKept
-from exporter.series import Labels, LatestStore, Matcher, is_stale
+from exporter.history.columns import Columns
+from exporter.series import STALE_NAN, Labels, LatestStore, Matcher, is_stale
 
 UP, LAG = "kafka_broker_up", "kafka_consumergroup_lag"
 
@@ -150,6 +151,56 @@ def test_the_first_of_two_samples_at_one_time_wins() -> None:
     store.append("c", [block(UP, {"2": 7})], 2_000)
     store.append("c", [block(UP, {"1": 8, "2": 7})], 2_000)
     assert samples(store, UP)["1"] == [(1_000, "4"), (2_000, "stale")]
+
+
+def test_what_is_added_to_the_newest_moment_does_not_change_the_one_before() -> None:
+    store = history()
+    store.append("c", [block(UP, {"1": 1, "2": 1})], 1_000)
+    store.append("c", [block(UP, {"1": 1})], 2_000)
+    store.append("c", [block(UP, {"1": 1})], 3_000)
+    store.append("c", [block(UP, {"1": 1})], 4_000)
+    store.append("c", [block(UP, {"2": 5})], 4_000)
+    store.append("c", [block(UP, {"3": 6})], 4_000)
+    assert samples(store, UP) == {
+        "1": [(1_000, "1"), (2_000, "1"), (3_000, "1"), (4_000, "1")],
+        "2": [(1_000, "1"), (2_000, "stale"), (4_000, "5")],
+        "3": [(4_000, "6")],
+    }
+
+
+def test_a_writer_may_end_a_series_itself() -> None:
+    store = history()
+    store.append("c", [block(UP, {"1": 1})], 1_000)
+    store.append("c", [block(UP, {"1": STALE_NAN})], 2_000)
+    assert newest(store, 2_000) == {}
+    assert store.stats().live == 0
+    store.append("c", [], 3_000, speaks_for=[UP])
+    assert samples(store, UP) == {"1": [(1_000, "1"), (2_000, "stale")]}
+
+
+def test_label_sets_that_come_back_after_they_were_forgotten() -> None:
+    store = history(300)
+    first, second = block(UP, {"1": 1}), block(UP, {"2": 2})
+    store.append("c", [first], 1_000)
+    for step in range(60):
+        store.append("c", [second], 16_000 + 15_000 * step)
+    assert store.stats().series == 1
+    store.append("c", [block(UP, {"3": 3, "2": 2})], 1_000_000)
+    store.append("c", [first, block(UP, {"3": 3})], 1_015_000)
+    assert newest(store, 1_015_000) == {"1": 1, "3": 3}
+
+
+def test_a_freed_column_is_selected_no_more_and_given_to_the_next_series() -> None:
+    columns = Columns((("__name__", UP), ("cluster", "c")))
+    one, two, three = (LabelSets(("broker",), [(b,)]) for b in "123")
+    assert [columns.of_sets(sets).tolist() for sets in (one, two)] == [[0], [1]]
+    everything = columns.select(())
+    assert columns.select(()) is everything
+    columns.free(np.array([0]))
+    assert [labels["broker"] for labels in columns.select(()).labels] == ["2"]
+    assert columns.of_sets(three).tolist() == [0]
+    assert columns.of_sets(one).tolist() == [2]
+    assert [labels["broker"] for labels in columns.select((Matcher("broker", "!=", "2"),)).labels] == ["3", "1"]
 
 
 def test_several_blocks_of_a_family_are_one_moment() -> None:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.blocks import NO_LABELS, Block, LabelSets
+from exporter.metrics import page as page_module
 from exporter.metrics.catalogue import complete
 from exporter.metrics.page import Page, gzip_accepted
 from exporter.metrics.writer import Writer, WriterError
@@ -200,6 +201,26 @@ def test_what_did_not_change_is_not_rendered_again(rendered: list[str]) -> None:
     others = LabelSets(("broker",), [("1",), ("3",)])
     page.publish("c", {"cluster": [Block("kafka_broker_up", others, np.array([1, 0]))]})
     assert 'broker="3",cluster="c"} 0.0' in text(page)
+
+
+def test_what_did_not_change_is_not_compressed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[bytes] = []
+    plain = page_module._pack
+
+    def counting(text: bytes) -> bytes:
+        packed.append(text)
+        return plain(text)
+
+    monkeypatch.setattr(page_module, "_pack", counting)
+    page = Page(complete())
+    page.publish("c", {"cluster": [up(1, 1)], "offsets": [offsets(5)]})
+    assert len(packed) == 2
+    page.publish("c", {"cluster": [up(1, 1)], "offsets": [offsets(6)]})
+    unpacked(page)
+    assert len(packed) == 3
+    page.publish("c", {"cluster": [up(1, 0)], "offsets": [offsets(6)]})
+    unpacked(page)
+    assert len(packed) == 4
 
 
 def test_zero_and_minus_zero_differ() -> None:
