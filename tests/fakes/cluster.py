@@ -366,7 +366,7 @@ class FakeCluster:
         assignment: Mapping[str, Sequence[int]],
         *,
         client_id: str = "client",
-        host: str = "/127.0.0.1",
+        host: str = "127.0.0.1",
         instance_id: str | None = None,
     ) -> None:
         """A member with its assignment; the group is Stable."""

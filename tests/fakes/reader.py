@@ -90,15 +90,19 @@ class FakeReader:
     # --- pulse
 
     def pulse(self) -> Sequence[Pulse]:
-        if not self._nodes:
-            self._bootstrap_nodes()
         pulses: dict[int, Pulse] = {}
-        # A node that a view names within this call is probed within it too.
+        self._probe_new(pulses)
+        if not any(p.view for p in pulses.values()):
+            self._bootstrap_nodes()
+            self._probe_new(pulses)
+        return [pulses[node] for node in sorted(pulses)]
+
+    def _probe_new(self, pulses: dict[int, Pulse]) -> None:
+        """Probe who was not yet, those whom a view names meanwhile included."""
         while waiting := sorted(n for n, node in self._nodes.items() if n not in pulses and node.host):
             for node in waiting:
                 pulses[node] = self._probe(node)
                 self._learn(pulses[node].view)
-        return [pulses[node] for node in sorted(pulses)]
 
     def _bootstrap_nodes(self) -> None:
         self._bootstrap_errors = {}
@@ -126,7 +130,7 @@ class FakeReader:
         if not breaker.allows(now):
             return Pulse(node, self._legs(LegState.SKIPPED, LegState.SKIPPED, LegState.SKIPPED))
         broker = self.model.brokers.get(node)
-        state = broker.state if broker is not None else BrokerState.UNREACHABLE
+        state = broker.state if broker is not None else BrokerState.KILLED
         if state is BrokerState.HUNG or state is BrokerState.UNREACHABLE:
             breaker.timed_out(now)
             if state is BrokerState.UNREACHABLE:
@@ -267,6 +271,9 @@ class FakeReader:
 
     def _description(self, node: int, listing: GroupListing) -> GroupDescription:
         error = self._group_error(node, listing.group)
+        if error == GROUP_ID_NOT_FOUND and listing.type == "classic":
+            # DescribeGroups before v6 calls such a group dead.
+            return GroupDescription(listing.group, "Dead", listing.type, "", ())
         if error:
             return GroupDescription(listing.group, "", listing.type, "", (), error=error)
         group = self.model.groups[listing.group]

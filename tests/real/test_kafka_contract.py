@@ -1,0 +1,143 @@
+"""The contract of KafkaReader on real brokers, written to by librdkafka."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from demo import Cluster, faults, kafka
+from exporter.kafka.client import KafkaReader
+from exporter.kafka.reader import Reader, Timeouts
+from tests.exporter.kafka.contract import Commits, ReaderContract
+
+pytestmark = pytest.mark.real
+
+UNTIL_S = 90.0
+PAUSE_S = 0.25
+TIMEOUTS = Timeouts(pulse=2.0, bulk=5.0, forwarded=5.0)
+_number = itertools.count(1)
+
+
+class RealWorld:
+    """The contract's verbs on the demo's cluster; topics of a test are deleted after it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._own = f"contract-{int(time.time()) % 100_000}-{next(_number)}"
+        self._topics: list[str] = []
+        self.reader: KafkaReader = self.new_reader(cluster.bootstrap_servers.split(","))
+        self.brokers: Sequence[int] = cluster.broker_ids
+        major, minor = cluster.version.split(".")[:2]
+        self.version = (int(major), int(minor))
+        self.kill = cluster.kill_node
+        self.hang = cluster.pause_node
+        self.start = cluster.start_node
+        self.resume = cluster.resume_node
+
+    def name(self, stem: str) -> str:
+        return f"{self._own}-{stem}"
+
+    def new_reader(self, bootstrap_servers: Sequence[str]) -> KafkaReader:
+        return Reader("contract", bootstrap_servers, timeouts=TIMEOUTS)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + UNTIL_S
+        while not condition():
+            if time.monotonic() > end:
+                pytest.fail(f"not within {UNTIL_S:g} s: {what}")
+            time.sleep(PAUSE_S)
+
+    def now(self) -> float:
+        return time.time()
+
+    def create_topic(
+        self, name: str, assignment: Sequence[Sequence[int]], config: Mapping[str, str] | None = None
+    ) -> None:
+        if name in self._topics:
+            return
+        rows = [list(replicas) for replicas in assignment]
+        kafka.create_topic(self._cluster.live_bootstrap_servers, name, assignment=rows, config=config)
+        self._topics.append(name)
+
+    def delete_topic(self, name: str) -> None:
+        self._topics.remove(name)
+        kafka.delete_topic(self._cluster.live_bootstrap_servers, name)
+
+    def produce(self, topic: str, partition: int, count: int) -> None:
+        producer = Producer({**self._settings(), "acks": "all", "enable.idempotence": True})
+        failures: list[object] = []
+        for i in range(count):
+            producer.produce(topic, f"{i}", partition=partition, on_delivery=lambda e, _: e and failures.append(e))
+        assert producer.flush(30) == 0
+        assert not failures
+
+    def commit(self, group: str, commits: Commits) -> None:
+        if not commits:
+            return
+        offsets = [TopicPartition(t, p, offset, metadata) for (t, p), (offset, metadata) in commits.items()]
+        consumer = Consumer({**self._settings(), "group.id": group, "enable.auto.commit": False})
+        try:
+            # A coordinator that is just being elected refuses, and right after its start it may lose a commit: it is read back.
+            self.until(partial(self._commit_once, consumer, offsets), f"{group} has committed")
+        finally:
+            consumer.close()
+
+    def _commit_once(self, consumer: Consumer, offsets: list[TopicPartition]) -> bool:
+        try:
+            consumer.commit(offsets=offsets, asynchronous=False)
+            asked = [TopicPartition(o.topic, o.partition) for o in offsets]
+            return [c.offset for c in consumer.committed(asked, timeout=10)] == [o.offset for o in offsets]
+        except KafkaException:
+            return False
+
+    @contextmanager
+    def members(self, group: str, type: str, topic: str) -> Iterator[None]:
+        settings = {**self._settings(), "group.id": group, "group.protocol": type, "auto.offset.reset": "earliest"}
+        consumers = [Consumer(settings) for _ in range(2)]
+        ended = threading.Event()
+
+        def poll(consumer: Consumer) -> None:
+            while not ended.is_set():
+                consumer.poll(0.1)
+
+        threads = [threading.Thread(target=poll, args=(c,), daemon=True) for c in consumers]
+        for consumer, thread in zip(consumers, threads, strict=True):
+            consumer.subscribe([topic])
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            for consumer, thread in zip(consumers, threads, strict=True):
+                thread.join(30)
+                consumer.close()
+
+    def _settings(self) -> dict[str, object]:
+        return kafka.client_settings(self._cluster.live_bootstrap_servers)
+
+    def close(self) -> None:
+        self.reader.close()
+        for name in list(self._topics):
+            self.delete_topic(name)
+
+
+class TestRealReader(ReaderContract):
+    @pytest.fixture
+    def world(self, cluster: Cluster) -> Iterator[RealWorld]:
+        world = RealWorld(cluster)
+        yield world
+        world.close()
+
+    @pytest.fixture
+    def fragile_world(self, healthy_cluster: Cluster) -> Iterator[RealWorld]:
+        world = RealWorld(healthy_cluster)
+        yield world
+        faults.revive_nodes(healthy_cluster)
+        world.close()
