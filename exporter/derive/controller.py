@@ -53,12 +53,11 @@ def _voters_deny(voters: frozenset[int], parts: Mapping[int, Part[JmxNode]], leg
 
 
 def _is_silent(legs: Legs, node: int, since: float) -> bool:
-    """Neither its Kafka port nor its JMX port, where it is known, gives an answer."""
-    jmx = _state(legs, node, LegName.JMX, since)
-    if jmx is not None:
-        return jmx in SILENT
-    tcp, api = (_state(legs, node, leg, since) for leg in (LegName.TCP, LegName.API_VERSIONS))
-    return tcp in SILENT or api in SILENT
+    """It does not answer as a Kafka node; one that does may lead, however silent its JMX is. JMX decides only where there is no other leg."""
+    kafka = [_state(legs, node, leg, since) for leg in (LegName.TCP, LegName.API_VERSIONS)]
+    if any(state is not None for state in kafka):
+        return any(state in SILENT for state in kafka)
+    return _state(legs, node, LegName.JMX, since) in SILENT
 
 
 def _someone_answers(legs: Legs, since: float) -> bool:

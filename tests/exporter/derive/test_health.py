@@ -39,7 +39,9 @@ def test_health_is_what_each_partition_says(rows: list[Partition], min_isr: int)
 
 def test_an_unknown_min_isr_is_never_a_verdict() -> None:
     """0 stands for "not known yet": nothing is below it, and a leaderless partition is not "at" it."""
-    table = PartitionTable.of([Partition("a", 0, 1, 0, 0, (1, 2), (1,), ()), Partition("a", 1, -1, 0, 5, (1, 2), (), ())])
+    table = PartitionTable.of(
+        [Partition("a", 0, 1, 0, 0, (1, 2), (1,), ()), Partition("a", 1, -1, 0, 5, (1, 2), (), ())]
+    )
     health = partition_health(TopicFacts(table, np.zeros(1, dtype=np.int32)))
     assert not health.under_min_isr.any()
     assert not health.at_min_isr.any()

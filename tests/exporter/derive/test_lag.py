@@ -36,22 +36,33 @@ def commits_of(rows: list[tuple[str, str, int, int]]) -> CommitTable:
 @given(LAYOUTS, LAYOUTS, st.data())
 def test_offsets_follow_the_topic_not_the_row(old: Layout, new: Layout, data: st.DataObject) -> None:
     before, now = table_of(old), table_of(new)
-    offsets = np.array(data.draw(st.lists(st.integers(0, 99), min_size=len(before), max_size=len(before))), dtype=np.int64)
-    errors = np.array(data.draw(st.lists(st.sampled_from([0, 6]), min_size=len(before), max_size=len(before))), dtype=np.int16)
+    offsets = np.array(
+        data.draw(st.lists(st.integers(0, 99), min_size=len(before), max_size=len(before))), dtype=np.int64
+    )
+    errors = np.array(
+        data.draw(st.lists(st.sampled_from([0, 6]), min_size=len(before), max_size=len(before))), dtype=np.int16
+    )
     part = OffsetRows(before, np.arange(len(before), dtype=np.int64), offsets, errors)
     ends = end_by_row(now, [part])
-    known = {(before.topics[t], p): (o, e) for t, p, o, e in zip(before.topic, before.partition, offsets, errors, strict=True)}
+    known = {
+        (before.topics[t], p): (o, e)
+        for t, p, o, e in zip(before.topic, before.partition, offsets, errors, strict=True)
+    }
     for i, p in enumerate(now):
         offset, error = known.get((p.topic, p.partition), (UNKNOWN, 0))
         same_topic = old.get(p.topic, ("gone", 0))[0] == new[p.topic][0]
         assert ends[i] == (offset if same_topic and error == 0 else UNKNOWN)
 
 
-COMMITS = st.dictionaries(st.tuples(st.sampled_from(["g", "h"]), st.sampled_from("abcd"), st.integers(0, 3)), st.integers(-1, 60))
+COMMITS = st.dictionaries(
+    st.tuples(st.sampled_from(["g", "h"]), st.sampled_from("abcd"), st.integers(0, 3)), st.integers(-1, 60)
+)
 
 
 @given(LAYOUTS, COMMITS, st.data())
-def test_lag_is_end_minus_committed(layout: Layout, commits: dict[tuple[str, str, int], int], data: st.DataObject) -> None:
+def test_lag_is_end_minus_committed(
+    layout: Layout, commits: dict[tuple[str, str, int], int], data: st.DataObject
+) -> None:
     table = table_of(layout)
     end = np.array(data.draw(st.lists(st.integers(-1, 50), min_size=len(table), max_size=len(table))), dtype=np.int64)
     made = commits_of([(*key, offset) for key, offset in commits.items()])
