@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from exporter.facts.partitions import ElrRow
 from exporter.facts.quorum import Quorum, QuorumReplica
 from exporter.kafka.connection import Api
 from exporter.kafka.errors import BadAnswer, BrokerError
+from exporter.kafka.fields import FieldReader, compact_length, compact_string, read_all
 
 T = TypeVar("T")
 Versions = Mapping[int, tuple[int, int]]
@@ -245,22 +245,22 @@ def group_listings(body: memoryview) -> tuple[GroupListing, ...]:
 
 def describe_groups_request(groups: Sequence[str]) -> bytes:
     """The same body for DescribeGroups v5 and ConsumerGroupDescribe v0: names, then "without authorized operations"."""
-    return _compact_length(len(groups)) + b"".join(_compact_string(g) for g in groups) + b"\0\0"
+    return compact_length(len(groups)) + b"".join(compact_string(g) for g in groups) + b"\0\0"
 
 
 def classic_groups(body: memoryview) -> Mapping[str, GroupDescription]:
     """DescribeGroups v5."""
 
-    def read(reader: _Reader) -> Mapping[str, GroupDescription]:
+    def read(reader: FieldReader) -> Mapping[str, GroupDescription]:
         reader.int32()
         found = [_classic_group(reader) for _ in range(reader.length())]
         reader.tags()
         return {g.group: g for g in found}
 
-    return _read_all(body, DESCRIBE_GROUPS, read)
+    return read_all(body, DESCRIBE_GROUPS.name, read)
 
 
-def _classic_group(reader: _Reader) -> GroupDescription:
+def _classic_group(reader: FieldReader) -> GroupDescription:
     error, group, state, kind, protocol = (
         reader.int16(),
         reader.string(),
@@ -274,7 +274,7 @@ def _classic_group(reader: _Reader) -> GroupDescription:
     return GroupDescription(group, state, "classic", protocol, members, error=error)
 
 
-def _classic_member(reader: _Reader, consumer: bool) -> Member:
+def _classic_member(reader: FieldReader, consumer: bool) -> Member:
     member, instance, client, host = reader.string(), reader.nullable(), reader.string(), reader.string()
     reader.bytes_()
     assignment = reader.bytes_()
@@ -282,11 +282,11 @@ def _classic_member(reader: _Reader, consumer: bool) -> Member:
     return Member(member, client, host.lstrip("/"), instance, _classic_assignment(assignment) if consumer else {})
 
 
-def _classic_assignment(raw: memoryview) -> Mapping[str, tuple[int, ...]]:
+def _classic_assignment(raw: bytes) -> Mapping[str, tuple[int, ...]]:
     """The consumer protocol's assignment (ConsumerProtocolAssignment): not flexible; empty while a member has none."""
     if len(raw) < 6:
         return {}
-    reader = _Reader(raw, "ConsumerProtocolAssignment")
+    reader = FieldReader(raw, "ConsumerProtocolAssignment")
     reader.int16()
     return {
         reader.text(reader.int16()): tuple(reader.int32() for _ in range(reader.bounded(reader.int32())))
@@ -297,16 +297,16 @@ def _classic_assignment(raw: memoryview) -> Mapping[str, tuple[int, ...]]:
 def consumer_groups(body: memoryview) -> Mapping[str, GroupDescription]:
     """ConsumerGroupDescribe v0 (KIP-848)."""
 
-    def read(reader: _Reader) -> Mapping[str, GroupDescription]:
+    def read(reader: FieldReader) -> Mapping[str, GroupDescription]:
         reader.int32()
         found = [_consumer_group(reader) for _ in range(reader.length())]
         reader.tags()
         return {g.group: g for g in found}
 
-    return _read_all(body, CONSUMER_GROUP_DESCRIBE, read)
+    return read_all(body, CONSUMER_GROUP_DESCRIBE.name, read)
 
 
-def _consumer_group(reader: _Reader) -> GroupDescription:
+def _consumer_group(reader: FieldReader) -> GroupDescription:
     error = reader.int16()
     reader.nullable()
     group, state, epoch, assigned = reader.string(), reader.string(), reader.int32(), reader.int32()
@@ -317,7 +317,7 @@ def _consumer_group(reader: _Reader) -> GroupDescription:
     return GroupDescription(group, state, "consumer", assignor, members, epoch, assigned, error)
 
 
-def _consumer_member(reader: _Reader) -> Member:
+def _consumer_member(reader: FieldReader) -> Member:
     member, instance = reader.string(), reader.nullable()
     reader.nullable()
     reader.int32()
@@ -331,7 +331,7 @@ def _consumer_member(reader: _Reader) -> Member:
     return Member(member, client, host.lstrip("/"), instance, assignment)
 
 
-def _consumer_assignment(reader: _Reader) -> Mapping[str, tuple[int, ...]]:
+def _consumer_assignment(reader: FieldReader) -> Mapping[str, tuple[int, ...]]:
     assignment: dict[str, tuple[int, ...]] = {}
     for _ in range(reader.length()):
         reader.skip(16)
@@ -340,96 +340,3 @@ def _consumer_assignment(reader: _Reader) -> Mapping[str, tuple[int, ...]]:
         reader.tags()
     reader.tags()
     return assignment
-
-
-# --- reading flexible answers (KIP-482)
-
-
-def _read_all(body: memoryview, api: Api, read: Callable[[_Reader], T]) -> T:
-    try:
-        return read(_Reader(body, api.name))
-    except (struct.error, UnicodeDecodeError) as error:
-        raise BadAnswer(f"the answer cannot be decoded: {error}", request=api.name) from error
-
-
-class _Reader:
-    """Reads one answer from front to back; every length is checked against what is left. Raises BadAnswer, struct.error, UnicodeDecodeError."""
-
-    def __init__(self, body: memoryview, request: str) -> None:
-        self._body = body
-        self._at = 0
-        self._request = request
-
-    def take(self, size: int) -> memoryview:
-        if size < 0 or size > len(self._body) - self._at:
-            raise BadAnswer(
-                f"{size} bytes announced at {self._at}, {len(self._body) - self._at} are left", request=self._request
-            )
-        self._at += size
-        return self._body[self._at - size : self._at]
-
-    def skip(self, size: int) -> None:
-        self.take(size)
-
-    def int16(self) -> int:
-        return int(struct.unpack(">h", self.take(2))[0])
-
-    def int32(self) -> int:
-        return int(struct.unpack(">i", self.take(4))[0])
-
-    def varint(self) -> int:
-        value, shift = 0, 0
-        while True:
-            (byte,) = self.take(1)
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-            if shift > 28:
-                raise BadAnswer(f"a number at {self._at} does not end", request=self._request)
-
-    def bounded(self, count: int) -> int:
-        """A count of entries of at least one byte each."""
-        if count > len(self._body) - self._at:
-            raise BadAnswer(
-                f"{count} entries announced at {self._at}, {len(self._body) - self._at} bytes are left",
-                request=self._request,
-            )
-        return max(count, 0)
-
-    def length(self) -> int:
-        """A compact array's length; null counts as empty."""
-        return self.bounded(self.varint() - 1)
-
-    def bytes_(self) -> memoryview:
-        return self.take(max(self.varint() - 1, 0))
-
-    def text(self, size: int) -> str:
-        return str(self.take(size), "utf-8")
-
-    def nullable(self) -> str | None:
-        size = self.varint()
-        return None if size == 0 else self.text(size - 1)
-
-    def string(self) -> str:
-        return self.nullable() or ""
-
-    def tags(self) -> None:
-        for _ in range(self.bounded(self.varint())):
-            self.varint()
-            self.skip(self.varint())
-
-
-def _compact_length(count: int) -> bytes:
-    """Unsigned varint of count + 1."""
-    value, encoded = count + 1, bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _compact_string(text: str) -> bytes:
-    raw = text.encode()
-    return _compact_length(len(raw)) + raw

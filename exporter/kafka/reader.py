@@ -18,7 +18,7 @@ import numpy as np
 from exporter.facts.cluster import Leg, LegState, Node, Pulse
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDirTable
-from exporter.facts.partitions import I64, ElrRow, OffsetKind, OffsetRows, PartitionTable
+from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
 from exporter.facts.quorum import Quorum
 from exporter.kafka import messages, wire
 from exporter.kafka.breaker import Breaker
@@ -71,6 +71,7 @@ class Peer:
         self.breaker = Breaker()
         self.answering = False
         self.commits = wire.OffsetFetchDecoder()
+        self.offsets: dict[OffsetKind, wire.ListOffsetsDecoder] = {}
         self.remembered: dict[str, tuple[bytes, object]] = {}
 
     def close(self) -> None:
@@ -108,7 +109,7 @@ class Reader:
         self._metadata = wire.MetadataDecoder()
         self._metadata_lock = threading.Lock()
         self._metadata_node: int | None = None
-        self._ready: dict[str, tuple[PartitionTable, dict[int, tuple[I64, bytes]]]] = {}
+        self._ready: dict[OffsetKind, tuple[PartitionTable, dict[int, bytes]]] = {}
         self._forwarded: tuple[int, Lane] | None = None
         self._forwarded_turn = -1
         self._forwarded_lock = threading.Lock()
@@ -435,24 +436,24 @@ class Reader:
 
     def offsets(self, table: PartitionTable, kind: OffsetKind) -> Answers[OffsetRows]:
         bodies = self._offset_requests(table, kind)
-        running = {
-            n: self._ask(
-                n, messages.LIST_OFFSETS, partial(bytes, body), lambda answer: wire.decode_list_offsets(answer, table)
-            )
-            for n, (_, body) in bodies.items()
-        }
-        return self._gathered(running)
+        return self._gathered({n: self._ask_offsets(n, table, kind, body) for n, body in bodies.items()})
 
-    def _offset_requests(self, table: PartitionTable, kind: OffsetKind) -> Mapping[int, tuple[I64, bytes]]:
-        """Leader -> its rows and the ready request; made once for as long as the table lasts."""
-        known = self._ready.get(kind.name)
+    def _ask_offsets(
+        self, node: int, table: PartitionTable, kind: OffsetKind, body: bytes
+    ) -> Future[Answer[OffsetRows]]:
+        with self._lock:
+            peer = self._peers.get(node)
+        decoder = peer.offsets.setdefault(kind, wire.ListOffsetsDecoder()) if peer else wire.ListOffsetsDecoder()
+        return self._ask(node, messages.LIST_OFFSETS, lambda: body, lambda answer: decoder.decode(answer, table))
+
+    def _offset_requests(self, table: PartitionTable, kind: OffsetKind) -> Mapping[int, bytes]:
+        """Leader -> the ready request; made once for as long as the table lasts."""
+        known = self._ready.get(kind)
         if known is None or known[0] is not table:
             leaders = np.unique(table.leader[table.leader >= 0]).tolist()
             rows = {n: np.flatnonzero(table.leader == n).astype(np.int64) for n in leaders}
-            known = self._ready[kind.name] = (
-                table,
-                {n: (r, wire.list_offsets_request(table, r, kind.timestamp)) for n, r in rows.items()},
-            )
+            bodies = {n: wire.list_offsets_request(table, r, kind.timestamp) for n, r in rows.items()}
+            known = self._ready[kind] = (table, bodies)
         return known[1]
 
     def log_dirs(self, nodes: Iterable[int]) -> Answers[LogDirTable]:
