@@ -66,6 +66,8 @@ class Desk:
     _state: State = field(default_factory=State)
     _walked: dict[str, _Walked] = field(default_factory=dict)
     _schedule: Schedule = field(default_factory=Schedule)
+    _failing: dict[str, str] = field(default_factory=dict)
+    """Rule -> how its walk failed last, to log it once."""
 
     def restore(self) -> None:
         """Take over what the book has; call it once, before the first tick. Nothing is notified twice: labels and startsAt stay."""
@@ -117,12 +119,14 @@ class Desk:
 
     def _diagnosed(self, alert: Alert, world: World) -> tuple[Finding, ...]:
         try:
-            return diagnose(self.trees, alert, world)
-        except (
-            Exception
-        ):  # part of the rule loop: a tree that cannot be walked must never hold back the alert that it should explain
-            log.exception("walk failed", rule=alert.rule, cluster=alert.cluster, subject=alert.subject)
+            found = diagnose(self.trees, alert, world)
+        except Exception as error:  # part of the rule loop: a tree that cannot be walked must never hold back the alert that it should explain
+            if self._failing.get(alert.rule) != repr(error):
+                log.exception("walk failed", rule=alert.rule, cluster=alert.cluster, subject=alert.subject)
+            self._failing[alert.rule] = repr(error)
             return ()
+        self._failing.pop(alert.rule, None)
+        return found
 
     def _ask_early(self, began: Sequence[Alert]) -> None:
         wanted: dict[str, frozenset[str]] = {}

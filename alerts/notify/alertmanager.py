@@ -189,7 +189,8 @@ class Peer:
             self._turned(up=False, reason=error.reason)
             return False
         except Exception:
-            log.exception("sending to alertmanager failed", peer=self.name)
+            if self._was_up:
+                log.exception("sending to alertmanager failed", peer=self.name)
             self._failed.inc()
             self._turned(up=False, reason="internal error")
             return False

@@ -123,7 +123,7 @@ def test_where_nobody_can_tell_a_broker_counts_as_stopped() -> None:
 
 
 def test_lost_quorum_is_critical_at_once_and_nothing_else_fires() -> None:
-    fired = replay(scenes.quorum_lost(), 1200)
+    fired = replay(scenes.quorum_lost(), 540)
     assert set(fired) == {("KafkaNoController", "critical", "cluster")}
     assert fired["KafkaNoController", "critical", "cluster"][0] <= 10
 

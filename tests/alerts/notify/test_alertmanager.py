@@ -1,0 +1,266 @@
+"""Delivery against a small HTTP server: what is tried again, what is dropped, and what is never lost."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+
+from alerts.diagnosis.postings import Posting
+from alerts.notify.alertmanager import Alertmanagers, Queue, as_json, is_refusal
+from alerts.notify.config import AlertmanagerPeer
+from exporter.metrics.catalogue import PROCESS_ROWS
+from tests.alertmanager import wait_until
+
+NOW = 1_700_000_000.0
+
+
+def posting(name: str, *, resolved_at: float | None = None, starts_at: float = NOW - 60) -> Posting:
+    return Posting({"alertname": name, "cluster": "orders"}, {"summary": name}, starts_at, resolved_at)
+
+
+class Server:
+    """Answers with what ``answer`` says about the alerts of a request; keeps what it took."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[list[str]], int] = lambda _: 200
+        self.requests: list[tuple[str, dict[str, str], list[dict[str, Any]]]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.requests.append((self.path, dict(self.headers), body))
+                status = outer.answer([a["labels"]["alertname"] for a in body])
+                self.send_response(status)
+                if status // 100 == 3:
+                    self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    one = Server()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alerts.notify.alertmanager.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("alerts.notify.alertmanager.LONGEST_PAUSE", 0.1)
+
+
+Start = Callable[..., tuple[Alertmanagers, CollectorRegistry]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    running = []
+
+    def begin(*peers: AlertmanagerPeer) -> tuple[Alertmanagers, CollectorRegistry]:
+        registry = CollectorRegistry()
+        box = Alertmanagers(peers, registry, lambda: NOW)
+        box.start()
+        running.append(box)
+        return box, registry
+
+    yield begin
+    for box in running:
+        box.stop(0.2)
+
+
+def emptied(box: Alertmanagers) -> None:
+    wait_until("the queues are empty", lambda: not any(box.pending().values()), 10)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("status", [500, 503, 429, 401, 404, 302])
+def test_what_speaks_of_the_way_is_tried_again(server: Server, start: Start, status: int) -> None:
+    answers = [status, status, 200]
+    server.answer = lambda _: answers.pop(0) if answers else 200
+    box, registry = start(AlertmanagerPeer(url=server.url))
+    box.post([posting("A")])
+    emptied(box)
+    assert len(server.requests) == 3
+    peer = {"peer": server.url[7:]}
+    assert registry.get_sample_value("klaxon_notifications_total", peer) == 1
+    assert registry.get_sample_value("klaxon_notifications_failed_total", peer) == 2
+    assert registry.get_sample_value("klaxon_notifications_dropped_total", peer) == 0
+    assert registry.get_sample_value("klaxon_alertmanager_up", peer) == 1
+    assert registry.get_sample_value("klaxon_alertmanager_last_success_timestamp_seconds", peer) == NOW
+
+
+@pytest.mark.parametrize("bad", [["B0"], ["B7"], ["B0", "B3", "B9"], [f"B{i}" for i in range(10)]])
+def test_refused_alerts_are_split_off_and_never_sent_again(server: Server, start: Start, bad: list[str]) -> None:
+    server.answer = lambda names: 400 if set(names) & set(bad) else 200
+    box, registry = start(AlertmanagerPeer(url=server.url))
+    box.post([posting(f"B{i}") for i in range(10)])
+    emptied(box)
+    alone = [b[0]["labels"]["alertname"] for _, _, b in server.requests if len(b) == 1]
+    assert all(alone.count(name) == 1 for name in bad)
+    assert registry.get_sample_value("klaxon_notifications_dropped_total", {"peer": server.url[7:]}) == len(bad)
+    assert registry.get_sample_value("klaxon_notifications_total", {"peer": server.url[7:]}) == 10 - len(bad)
+    before = len(server.requests)
+    box.post([posting("C")])
+    emptied(box)
+    assert len(server.requests) == before + 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_peer_that_is_away_holds_up_no_other(server: Server, start: Start) -> None:
+    away = AlertmanagerPeer(url="http://127.0.0.1:1", timeout=1)
+    box, registry = start(away, AlertmanagerPeer(url=server.url))
+    box.post([posting("A")])
+    wait_until("the living peer has it", lambda: box.pending()[server.url[7:]] == 0, 10)
+    wait_until(
+        "the other is down",
+        lambda: registry.get_sample_value("klaxon_notifications_failed_total", {"peer": away.name}) != 0,
+    )
+    assert box.pending()[away.name] == 1
+    assert registry.get_sample_value("klaxon_alertmanager_up", {"peer": away.name}) == 0
+
+
+@pytest.mark.usefixtures("quick")
+def test_latest_word_wins_and_ends_wait_for_the_peer(server: Server, start: Start) -> None:
+    server.answer = lambda _: 503
+    box, _ = start(AlertmanagerPeer(url=server.url))
+    box.post([posting("A"), posting("B")])
+    wait_until("tried", lambda: bool(server.requests))
+    box.post([posting("A", resolved_at=NOW)])
+    server.answer = lambda _: 200
+    emptied(box)
+    last = {a["labels"]["alertname"]: a["endsAt"] for _, _, body in server.requests for a in body}
+    assert last["A"] == "2023-11-14T22:13:20.000Z"
+    assert last["B"] == "2023-11-14T22:28:20.000Z"
+
+
+def test_prefix_and_login(server: Server, start: Start, tmp_path: Path) -> None:
+    password, token = tmp_path / "password", tmp_path / "token"
+    password.write_text("geheim\n")
+    token.write_text("abc\n")
+    basic = AlertmanagerPeer.model_validate(
+        {"url": f"{server.url}/am/", "basic_auth": {"username": "k", "password_file": str(password)}}
+    )
+    bearer = AlertmanagerPeer.model_validate({"url": f"{server.url}/b", "bearer_token_file": str(token)})
+    plain = AlertmanagerPeer(url=f"{server.url}/c")
+    box, _ = start(basic, bearer, plain)
+    box.post([posting("A")])
+    emptied(box)
+    sent = {path: headers.get("Authorization") for path, headers, _ in server.requests}
+    assert sent == {
+        "/am/api/v2/alerts": "Basic " + base64.b64encode(b"k:geheim").decode(),
+        "/b/api/v2/alerts": "Bearer abc",
+        "/c/api/v2/alerts": None,
+    }
+    token.write_text("def\n")
+    box.post([posting("B")])
+    emptied(box)
+    assert "Bearer def" in {h.get("Authorization") for _, h, _ in server.requests}
+
+
+@pytest.mark.usefixtures("quick")
+def test_secret_that_cannot_be_read_is_tried_again(server: Server, start: Start, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    box, registry = start(AlertmanagerPeer.model_validate({"url": server.url, "bearer_token_file": str(token)}))
+    box.post([posting("A")])
+    wait_until(
+        "it failed",
+        lambda: registry.get_sample_value("klaxon_notifications_failed_total", {"peer": server.url[7:]}) != 0,
+    )
+    token.write_text("abc")
+    emptied(box)
+    assert server.requests[-1][1]["Authorization"] == "Bearer abc"
+
+
+def test_stop_sends_what_is_left(server: Server) -> None:
+    box = Alertmanagers([AlertmanagerPeer(url=server.url)], CollectorRegistry(), lambda: NOW)
+    box.post([posting(f"A{i}") for i in range(200)])
+    box.start()
+    box.stop()
+    assert sum(len(b) for _, _, b in server.requests) == 200
+
+
+def test_firing_ends_later_than_the_next_word() -> None:
+    body = as_json(posting("A"), NOW)
+    assert body["startsAt"] == "2023-11-14T22:12:20.000Z"
+    assert body["endsAt"] == "2023-11-14T22:28:20.000Z"
+    assert "generatorURL" not in body
+
+
+def test_refusals() -> None:
+    assert [s for s in (400, 401, 403, 404, 413, 422, 429, 500) if is_refusal(s)] == [400, 413, 422]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.integers(0, 3)), max_size=60),
+    st.integers(1, 8),
+)
+def test_queue_keeps_the_latest_and_loses_firing_ones_first(events: list[tuple[int, bool, int]], capacity: int) -> None:
+    queue, latest = Queue(capacity), dict[str, Posting]()
+    for name, ended, taken in events:
+        one = posting(str(name), resolved_at=NOW if ended else None)
+        latest[str(name)] = one
+        queue.put(one)
+        assert len(queue) <= capacity
+        held = {p.labels["alertname"]: p for p in queue.head(100)}
+        assert all(held[n] is latest[n] for n in held)
+        ends = [n for n, p in latest.items() if p.resolved_at is not None]
+        if len(ends) < capacity:
+            assert set(ends) <= held.keys()
+        done = queue.head(taken)
+        queue.done(done)
+        for p in done:
+            latest.pop(p.labels["alertname"], None)
+        latest = {n: p for n, p in latest.items() if n in {q.labels["alertname"] for q in queue.head(100)}}
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"url": "127.0.0.1:9093"}, "must be an address like"),
+        ({"url": "http://a:9093/api/v2/alerts"}, "must end before /api/v2"),
+        ({"url": "http://u:p@a:9093"}, "use basic_auth.password_file"),
+        ({"url": "http://a", "tls": {"cert_file": "x"}}, "cert_file and key_file belong together"),
+        ({"url": "http://a", "basic_auth": {"username": "u", "password_file": "x"}, "bearer_token_file": "y"}, "not both"),
+        ({"url": "http://a", "timeout": 0}, "timeout"),
+        ({"url": "http://a", "colour": 1}, "colour"),
+    ],
+)  # fmt: skip
+def test_bad_configuration_says_what_would_be_right(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        AlertmanagerPeer.model_validate(section)
+
+
+def test_metrics_stand_in_the_catalogue() -> None:
+    registry = CollectorRegistry()
+    Alertmanagers([AlertmanagerPeer(url="http://a:9093")], registry, lambda: NOW)
+    rows = {row.name: row for row in PROCESS_ROWS}
+    for family in registry.collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        assert rows[name].help == family.documentation
+        assert rows[name].type == family.type
