@@ -24,7 +24,7 @@ from exporter.kafka import messages, wire
 from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.connection import Api, Connection, Deadline, Monotonic, Resolve, Resolver
-from exporter.kafka.errors import BrokerError, KafkaError, Skipped, TimedOut, Unsupported
+from exporter.kafka.errors import BrokerError, ConnectionLost, KafkaError, Skipped, TimedOut, Unsupported
 from exporter.kafka.probe import Probe
 from exporter.kafka.security import PLAINTEXT, SecurityConfig
 
@@ -304,14 +304,24 @@ class Reader:
     ) -> Answer[T]:
         begun = self._monotonic()
         try:
-            body = make()
-            self._count(api, node)
-            value = read(connection.call(api, body, deadline))
+            value = read(self._call(node, connection, api, make(), deadline))
         except KafkaError as error:
             if not isinstance(error, BrokerError):
                 connection.close()
             return Answer(self._clock(), self._monotonic() - begun, error=_named(error, node, connection))
         return Answer(self._clock(), self._monotonic() - begun, value)
+
+    def _call(self, node: int, connection: Connection, api: Api, body: bytes, deadline: Deadline) -> memoryview:
+        """One request; a kept connection that has ended since its last call is replaced, since a broker closes idle ones, and all of them when it restarts."""
+        kept = connection.open
+        self._count(api, node)
+        try:
+            return connection.call(api, body, deadline)
+        except ConnectionLost:
+            if not kept:
+                raise
+        self._count(api, node)
+        return connection.call(api, body, deadline)
 
     def _failed(self, error: KafkaError) -> Future[Answer[T]]:
         future: Future[Answer[T]] = Future()
