@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from demo import faults
@@ -64,7 +63,7 @@ def prove_one(on_stage: Stage, expected: Expected) -> list[Row]:
     on_stage.say(f"{name}: breaking")
     details = faults.break_(on_stage.cluster, name)
     broken = float(details["at"])
-    subject = expected.subject.format(node=details.get("node"))
+    subject = expected.subject.format(node=details["nodes"][0])
     try:
         notified = wait_until(lambda: on_stage.paged(before), expected.deadline + 60, f"{name} is notified", every=0.5)
         incident = on_stage.open_incidents()
@@ -75,16 +74,16 @@ def prove_one(on_stage: Stage, expected: Expected) -> list[Row]:
         faults.heal(on_stage.cluster)
     wait_until(lambda: not on_stage.open_incidents(), 400, f"{name} is resolved", every=1)
     wait_until(
-        lambda: any(n["status"] == "resolved" for n in on_stage.paged(before)), 60, "the resolve is notified", every=1
+        lambda: any(n.status == "resolved" for n in on_stage.paged(before)), 60, "the resolve is notified", every=1
     )
     sent = on_stage.paged(before)
-    first = notified[0]["at"] - broken
+    first = notified[0].at - broken
     all_open = {(i["problem"], i["subject"], i["severity"]) for i in incident if not i["parent"]}
     causes = {
         i["cause"] for i in on_stage.klaxon.incidents() if (i["problem"], i["subject"]) == (expected.problem, subject)
     }
-    firing = [n for n in sent if n["status"] == "firing"]
-    resolved = [n for n in sent if n["status"] == "resolved"]
+    firing = [n for n in sent if n.status == "firing"]
+    resolved = [n for n in sent if n.status == "resolved"]
     return [
         Row(
             f"{name}: exactly one incident",
@@ -139,5 +138,8 @@ def describe(incidents: set[tuple[str, str, str]]) -> str:
     return "; ".join(f"{problem} {subject} {severity}" for problem, subject, severity in sorted(incidents)) or "none"
 
 
-def summaries(sent: list[Mapping[str, object]]) -> str:
-    return " / ".join(f"{n['status']}: " + ", ".join(a["labels"]["alertname"] for a in n["alerts"]) for n in sent)  # type: ignore[attr-defined]
+def summaries(sent: list[Notification]) -> str:
+    return " / ".join(
+        f"{n.status}: " + ", ".join(f"{a['labels']['alertname']} {a['labels'].get('subject', '')}" for a in n.alerts)
+        for n in sent
+    )

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.alertmanager import CountingWebhook, RealAlertmanager
-
 import demo
 from demo import traffic
+from tests.alertmanager import CountingWebhook, Notification, RealAlertmanager
 from tests.klaxon_process import Klaxon, wait_until, watching
 
 PAGING = ("warning", "critical")
@@ -32,12 +31,12 @@ class Stage:
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.begun:7.1f} s  {text}", flush=True)
 
-    def paged(self, since: float = 0.0) -> list[dict[str, Any]]:
+    def paged(self, since: float = 0.0) -> list[Notification]:
         """Notifications at warning or above that arrived after ``since`` (Unix time), oldest first."""
         return [
             n
-            for n in self.webhook.notifications()
-            if n["at"] >= since and any(a["labels"].get("severity") in PAGING for a in n["alerts"])
+            for n in self.webhook.pages()
+            if n.at >= since and any(a["labels"].get("severity") in PAGING for a in n.alerts)
         ]
 
     def open_incidents(self) -> list[dict[str, Any]]:
@@ -64,7 +63,7 @@ def stage(rate: float = traffic.DEFAULT_RATE, **configuration: Any) -> Iterator[
         cluster = stack.enter_context(demo.start(folder / "cluster"))
         traffic.start(cluster, rate)
         webhook = stack.enter_context(CountingWebhook())
-        alertmanager = stack.enter_context(RealAlertmanager(folder / "alertmanager", webhook.url))
+        alertmanager = stack.enter_context(RealAlertmanager(folder / "alertmanager", webhook))
         klaxon = Klaxon(
             folder / "klaxon",
             watching(cluster.bootstrap_servers, cluster.jmx_targets, [alertmanager.url], **configuration),
