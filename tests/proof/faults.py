@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from demo import faults
+from tests.alertmanager import Notification
 from tests.klaxon_process import wait_until
 from tests.proof.report import Row
 from tests.proof.stage import Stage, stage

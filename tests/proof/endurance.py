@@ -1,0 +1,128 @@
+"""Thirty coordinator moves, a broker hung for five minutes, starting brokers' zeros, a broker out of memory: the process lives and stays calm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import psutil
+
+from demo import faults
+from tests.klaxon_process import Page, wait_until
+from tests.proof.report import Row
+from tests.proof.stage import Stage, stage
+
+MOVES = 30
+CALM_CORES = 0.5
+"""More of a core than this, over a minute, would be a loop and not work."""
+HUNG = 300.0
+NEVER_ZERO = ("kafka_controller_kafkacontroller_activebrokercount", "kafka_server_replicamanager_partitioncount")
+"""Gauges that a starting node falsely reports as 0."""
+
+
+def prove(only: str | None) -> list[Row]:
+    parts: dict[str, Callable[[Stage], list[Row]]] = {
+        "moves": coordinator_moves,
+        "hung": hung_broker,
+        "memory": out_of_memory,
+    }
+    with stage() as on_stage:
+        rows: list[Row] = []
+        for name, part in parts.items():
+            if only is None or only in name:
+                on_stage.wait_calm(600)
+                rows += part(on_stage)
+                faults.heal(on_stage.cluster)
+        return rows
+
+
+def coordinator_moves(on_stage: Stage) -> list[Row]:
+    """Kill, clean stop, preferred election, node after node, while everything is polled."""
+    process = on_stage.klaxon.process
+    assert process is not None
+    cpu, begun = on_stage.klaxon.cpu_seconds(), time.monotonic()
+    zeros: set[str] = set()
+    made = 0
+    nodes = on_stage.cluster.node_ids
+    while made < MOVES:
+        node = nodes[made % len(nodes)]
+        act = (on_stage.cluster.kill_node, on_stage.cluster.stop_node)[made // len(nodes) % 2]
+        act(node)
+        made += 1
+        on_stage.cluster.start_node(node)
+        zeros |= false_zeros(on_stage.klaxon.page())
+        on_stage.cluster.wait_healthy()
+        faults.preferred_election(on_stage.cluster)
+        made += 1
+        zeros |= false_zeros(on_stage.klaxon.page())
+        on_stage.say(f"moves: {made} of {MOVES}")
+    seconds = time.monotonic() - begun
+    cores = (on_stage.klaxon.cpu_seconds() - cpu) / seconds
+    return [
+        Row(
+            f"{MOVES} coordinator moves: the process lives", process.poll() is None, f"{made} moves in {seconds:.0f} s"
+        ),
+        Row(f"{MOVES} coordinator moves: no core burns", cores < CALM_CORES, f"{cores:.3f} cores"),
+        Row("a starting node's false zeros never appear", not zeros, "; ".join(sorted(zeros)) or "none seen"),
+    ]
+
+
+def false_zeros(page: Page) -> set[str]:
+    return {
+        f"{metric} 0 of {dict(labels).get('broker')}"
+        for metric in NEVER_ZERO
+        for labels, v in page.select(metric).items()
+        if v == 0
+    }
+
+
+def hung_broker(on_stage: Stage) -> list[Row]:
+    node = faults.break_(on_stage.cluster, "broker-hung")["nodes"][0]
+    port = on_stage.cluster.node(node).ports["PLAINTEXT"]
+    assert on_stage.klaxon.process is not None
+    process = psutil.Process(on_stage.klaxon.process.pid)
+    most, cpu, begun = 0, on_stage.klaxon.cpu_seconds(), time.monotonic()
+    while time.monotonic() - begun < HUNG:
+        mine = [c for c in process.net_connections("tcp") if c.raddr and c.raddr.port == port]
+        most = max(most, len(mine))
+        time.sleep(1)
+    cores = (on_stage.klaxon.cpu_seconds() - cpu) / HUNG
+    fresh = on_stage.klaxon.page().value("klaxon_collector_covered", collector="topics", source="cluster") == 1
+    return [
+        Row(f"a broker hung for {HUNG:.0f} s: no pile of connections on it", most <= 4, f"at most {most} at a time"),
+        Row(
+            f"a broker hung for {HUNG:.0f} s: calm, everything else fresh",
+            cores < CALM_CORES and fresh,
+            f"{cores:.3f} cores",
+        ),
+    ]
+
+
+def out_of_memory(on_stage: Stage) -> list[Row]:
+    """A broker whose JVM is throttled to a crawl stands for one out of memory: its port accepts, answers come late or never."""
+    node = on_stage.cluster.node_ids[0]
+    begun = time.monotonic()
+    pid = on_stage.cluster.state.processes[on_stage.cluster.node(node).process].pid
+    assert pid is not None
+    slowest = 0.0
+    victim = psutil.Process(pid)
+    while time.monotonic() - begun < 90:
+        # Mostly stopped, sometimes running: what a JVM looks like that only collects garbage.
+        victim.suspend()
+        time.sleep(4.5)
+        victim.resume()
+        time.sleep(0.5)
+        durations = on_stage.klaxon.page().by("klaxon_collector_duration_seconds", "collector")
+        slowest = max(slowest, *durations.values())
+    wait_until(
+        lambda: on_stage.klaxon.page().value("klaxon_collector_covered", collector="topics", source="cluster") == 1,
+        60,
+        "topics are covered",
+    )
+    return [
+        Row(
+            "a broker that only collects garbage costs one bounded time-out",
+            slowest < 25,
+            f"the slowest poll took {slowest:.1f} s",
+        )
+    ]
