@@ -92,6 +92,9 @@ class Resolver:
             look_up.found = self._resolve(*key, type=socket.SOCK_STREAM)
         except OSError as error:
             look_up.error = error
+        except UnicodeError as error:
+            # A label of the name is empty or too long (RFC 1035).
+            look_up.error = socket.gaierror(socket.EAI_NONAME, f"not a host name ({error})")
         finally:
             with self._lock:
                 self._running.pop(key, None)
@@ -191,7 +194,6 @@ class Connection:
         addresses = self._resolver.addresses(self.host, self.port, deadline.left())
         deadline.phase = "connect"
         plain = self._connected(addresses, deadline)
-        self._socket = plain
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         context = self._security.context()
         if context is not None:
@@ -202,18 +204,16 @@ class Connection:
             wrapped.do_handshake()
 
     def _connected(self, addresses: list[Any], deadline: Deadline) -> socket.socket:
-        """The first address that takes us; the last one's error when none does."""
+        """The first address that takes us, each of which gets its share of the time; the last one's error when none does."""
         failure: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in addresses:
-            made = socket.socket(family, kind, protocol)
+        for i, (family, kind, protocol, _, address) in enumerate(addresses):
+            made = self._socket = socket.socket(family, kind, protocol)
             try:
-                made.settimeout(deadline.left())
+                made.settimeout(deadline.left() / (len(addresses) - i))
                 made.connect(address)
             except OSError as error:
-                made.close()
+                self.close()
                 failure = error
-                if isinstance(error, TimeoutError):
-                    break
             else:
                 return made
         raise failure

@@ -7,15 +7,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillWaiting
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from exporter.facts.cluster import Leg, LegState, Node, Pulse
+from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pulse
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
@@ -70,6 +70,8 @@ class Peer:
         self.probe = probe(self.pulse_lane.connection)
         self.breaker = Breaker()
         self.answering = False
+        self.stranger = ""
+        """Who answers at the node's address instead of it, in words; empty when nobody does."""
         self.commits = wire.OffsetFetchDecoder()
         self.offsets: dict[OffsetKind, wire.ListOffsetsDecoder] = {}
         self.remembered: dict[str, tuple[bytes, object]] = {}
@@ -101,6 +103,7 @@ class Reader:
         self._monotonic = monotonic
         self._resolver = Resolver(resolve)
         self._lock = threading.Lock()
+        self._cluster_id: str | None = None
         self._peers: dict[int, Peer] = {}
         self._bootstrap_errors: dict[str, KafkaError] = {}
         self._bootstrap_breakers = {server: Breaker() for server in self._bootstrap}
@@ -123,7 +126,8 @@ class Reader:
     def expect(self, nodes: Iterable[Node]) -> None:
         with self._lock:
             for node in nodes:
-                self._peers.setdefault(node.id, self._peer(node))
+                if node.id not in self._peers:
+                    self._peers[node.id] = self._peer(node)
 
     def forget(self, node: int) -> None:
         with self._lock:
@@ -169,15 +173,20 @@ class Reader:
 
     def _pulse_known(self, done: frozenset[int]) -> dict[int, Pulse]:
         with self._lock:
-            peers = {i: p for i, p in self._peers.items() if i not in done}
-        now = self._monotonic()
-        seconds = self._timeouts.pulse
-        running = {
-            i: p.pulse_lane.submit(partial(p.probe.run, seconds)) for i, p in peers.items() if p.breaker.allows(now)
-        }
+            # Nobody knows where a node without a host is: it cannot be probed.
+            peers = {i: p for i, p in self._peers.items() if i not in done and p.node.host}
+            now = self._monotonic()
+            running = {
+                i: p.pulse_lane.submit(partial(p.probe.run, self._timeouts.pulse))
+                for i, p in peers.items()
+                if p.breaker.allows(now)
+            }
         pulses = {i: p.probe.skipped() for i, p in peers.items() if i not in running}
         for node, future in running.items():
             pulses[node] = self._probed(peers[node], future)
+        self._learn_cluster_id([p.view for p in pulses.values() if p.view is not None])
+        for node in running:
+            pulses[node] = self._judged(peers[node], pulses[node])
         for pulse in pulses.values():
             if pulse.view is not None:
                 self._join(pulse.view.brokers)
@@ -186,6 +195,8 @@ class Reader:
     def _probed(self, peer: Peer, future: Future[Pulse]) -> Pulse:
         try:
             pulse = future.result(self._timeouts.pulse + 2 * GRACE)
+        except CancelledError:
+            return peer.probe.skipped()
         except StillWaiting:
             peer.pulse_lane.connection.abort()
             leg = Leg(LegState.TIMEOUT, self._timeouts.pulse, self._clock(), "the probe did not end in time")
@@ -196,20 +207,47 @@ class Reader:
             peer.bulk_lane.connection.abort()
         else:
             peer.breaker.answered()
-        peer.answering = pulse.view is not None
         return pulse
+
+    def _learn_cluster_id(self, views: Sequence[ClusterView]) -> None:
+        """The first id that is heard stays; between several at once that of the most brokers."""
+        if self._cluster_id is None and views:
+            ((self._cluster_id, _),) = Counter(v.cluster_id for v in views).most_common(1)
+
+    def _judged(self, peer: Peer, pulse: Pulse) -> Pulse:
+        """A view counts only if the node itself gave it: neither another cluster's broker nor another node at its old address."""
+        if pulse.view is not None:
+            peer.stranger = self._stranger(peer.node, pulse.view)
+        peer.answering = pulse.view is not None and not peer.stranger
+        if pulse.view is None or not peer.stranger:
+            return pulse
+        leg = replace(pulse.legs[LegName.METADATA], state=LegState.ERROR, detail=peer.stranger)
+        return replace(pulse, legs={**pulse.legs, LegName.METADATA: leg}, view=None)
+
+    def _stranger(self, node: Node, view: ClusterView) -> str:
+        """Who answered instead of the node, in words; empty when it was the node."""
+        if view.cluster_id != self._cluster_id:
+            return (
+                f"{node.address} belongs to cluster {view.cluster_id}, not to {self._cluster_id}; "
+                "if the cluster was made anew, restart Klaxon"
+            )
+        there = {b.id for b in view.brokers if b.address == node.address and not b.fenced}
+        if there and node.id not in there:
+            return f"{node.address} is now the address of node {min(there)}"
+        return ""
 
     def _join(self, brokers: Sequence[Node]) -> None:
         """Add brokers that a view names, and follow those whose address changed."""
         with self._lock:
             for node in brokers:
                 peer = self._peers.get(node.id)
-                if peer is not None and (peer.node.host, peer.node.port) == (node.host, node.port):
-                    peer.node = node
+                found = replace(node, roles=node.roles | peer.node.roles) if peer is not None else node
+                if peer is not None and peer.node.address == node.address:
+                    peer.node = found
                     continue
                 if peer is not None:
                     peer.close()
-                self._peers[node.id] = self._peer(node)
+                self._peers[node.id] = self._peer(found)
 
     def _peer(self, node: Node) -> Peer:
         return Peer(
@@ -244,12 +282,19 @@ class Reader:
                 self._bootstrap_breakers[server].timed_out(self._monotonic())
             else:
                 self._bootstrap_breakers[server].answered()
-            if error is None:
-                self._join(future.result())
-            elif not isinstance(error, KafkaError):
+            if error is not None and not isinstance(error, KafkaError):
                 raise error
+        views = {server: future.result() for server, future in running.items() if future.exception() is None}
+        self._learn_cluster_id(list(views.values()))
+        for server, view in views.items():
+            if view.cluster_id == self._cluster_id:
+                self._join(view.brokers)
+                continue
+            message = f"it belongs to cluster {view.cluster_id}, not to {self._cluster_id}"
+            with self._lock:
+                self._bootstrap_errors[server] = KafkaError(message, address=server)
 
-    def _ask_bootstrap(self, server: str) -> Sequence[Node]:
+    def _ask_bootstrap(self, server: str) -> ClusterView:
         host, _, port = server.rpartition(":")
         connection = Connection(host.strip("[]"), int(port), self._security, self._resolver, self._monotonic)
         probe = Probe(-1, connection, self._clock, self._monotonic, lambda api: self._count(api, -1))
@@ -258,7 +303,7 @@ class Reader:
         finally:
             connection.close()
         if pulse.view is not None:
-            return pulse.view.brokers
+            return pulse.view
         raise _worst(pulse, server)
 
     # --- one node or many
@@ -271,6 +316,10 @@ class Reader:
             peer = self._peers.get(node)
         if peer is None:
             return self._failed(Skipped("the node is not known", node=node, request=api.name))
+        if not peer.node.host:
+            return self._failed(Skipped("nobody knows its address", node=node, request=api.name))
+        if peer.stranger:
+            return self._failed(KafkaError(peer.stranger, node=node, address=peer.node.address, request=api.name))
         if not peer.breaker.closed:
             return self._failed(
                 Skipped(
@@ -477,12 +526,14 @@ class Reader:
         def remembered(body: memoryview) -> T:
             with self._lock:
                 peer = self._peers.get(node)
+            # Bytes are compared in one go, a memoryview byte by byte. The throttle time, which comes first, says nothing.
+            told = bytes(body[4:])
             known = peer.remembered.get(what) if peer is not None else None
-            if known is not None and known[0] == body:
+            if known is not None and known[0] == told:
                 return known[1]  # type: ignore[return-value]
             value = read(body)
             if peer is not None:
-                peer.remembered[what] = (bytes(body), value)
+                peer.remembered[what] = (told, value)
             return value
 
         return remembered
