@@ -268,6 +268,8 @@ class FakeCluster:
         self._settle()
         if name in self.topics:
             raise ValueError(f"topic {name} exists")
+        if len({len(replicas) for replicas in assignment or ()}) > 1:
+            raise ValueError("INVALID_REPLICA_ASSIGNMENT: the partitions have different numbers of replicas")
         alive = self.alive()
         placed = assignment or [
             [alive[(p + r) % len(alive)] for r in range(min(replication_factor, len(alive)))] for p in range(partitions)

@@ -61,6 +61,7 @@ def states(pulse: Pulse) -> tuple[LegState, ...]:
 ALL_OK = (LegState.OK, LegState.OK, LegState.OK)
 REFUSED = (LegState.REFUSED, LegState.SKIPPED, LegState.SKIPPED)
 HUNG = (LegState.OK, LegState.TIMEOUT, LegState.SKIPPED)
+HUNG_AFTER_API_VERSIONS = (LegState.OK, LegState.OK, LegState.TIMEOUT)
 SKIPPED = (LegState.SKIPPED, LegState.SKIPPED, LegState.SKIPPED)
 
 
@@ -199,7 +200,7 @@ class ReaderContract:
     def test_rows_are_what_was_created(self, world: World) -> None:
         world.reader.pulse()
         topic = world.name("placed")
-        assignment = [[1, 2, 3], [2, 3, 1], [3, 1], [2]]
+        assignment = [[1, 2], [2, 3], [3, 1], [2, 1]]
         world.create_topic(topic, assignment)
         world.until(lambda: len(rows_of(world.reader.partitions(), topic)) == 4, "the topic is known")
         world.until(
@@ -277,16 +278,18 @@ class ReaderContract:
         old = world.reader.partitions()
         world.delete_topic(gone)
         world.until(lambda: gone not in world.reader.partitions().topics, "the topic is gone")
-        rows = world.reader.offsets(old, END)[1].value
-        assert rows is not None
-        assert rows.partitions is old
-        told = {
-            old.row(int(r)).topic: (int(o), int(e)) for r, o, e in zip(rows.rows, rows.offset, rows.error, strict=True)
-        }
-        assert told[kept] == (5, 0)
-        offset, error = told[gone]
-        assert offset == -1
-        assert error != 0
+
+        def told() -> Mapping[str, tuple[int, int]]:
+            """Topic -> offset and error, by the old table."""
+            rows = world.reader.offsets(old, END)[1].value
+            assert rows is not None
+            assert rows.partitions is old
+            names = [old.row(int(r)).topic for r in rows.rows]
+            return dict(zip(names, zip(rows.offset.tolist(), rows.error.tolist(), strict=True), strict=True))
+
+        world.until(lambda: told()[gone][1] != 0, "its former leader has deleted it")
+        assert told()[gone][0] == -1
+        assert told()[kept] == (5, 0)
 
     # --- groups
 
@@ -419,9 +422,10 @@ class ReaderContract:
     def test_log_dirs_have_totals_and_every_replica(self, world: World) -> None:
         world.reader.pulse()
         topic = world.name("stored")
-        world.create_topic(topic, [[1, 2, 3], [2, 1]])
+        world.create_topic(topic, [[1, 2], [3, 1]])
         world.produce(topic, 0, 50)
-        holders = {1: {0, 1}, 2: {0, 1}, 3: {0}}
+        world.produce(topic, 1, 50)
+        holders = {1: {0, 1}, 2: {0}, 3: {1}}
 
         def sizes(node: int) -> Mapping[int, int]:
             table = world.reader.log_dirs([node])[node].value
@@ -432,7 +436,7 @@ class ReaderContract:
             return {int(table.partition[i]): int(table.size[i]) for i in mine}
 
         def complete() -> bool:
-            return all(set(sizes(n)) == held and sizes(n)[0] > 0 for n, held in holders.items())
+            return all(set(sizes(n)) == held and min(sizes(n).values()) > 0 for n, held in holders.items())
 
         world.until(complete, "every replica has a size")
         for node in world.brokers:
@@ -598,7 +602,8 @@ class ReaderContract:
 
         world.hang(hung)
         told = pulses(world.reader)
-        assert states(told[hung]) == HUNG
+        # The stop may come between the two answers.
+        assert states(told[hung]) in {HUNG, HUNG_AFTER_API_VERSIONS}
         assert told[hung].view is None
         assert all(states(told[n]) == ALL_OK for n in others)
         told = pulses(world.reader)
