@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from demo import faults
 from tests.klaxon_process import wait_until
 from tests.proof.report import Row
-from tests.proof.stage import Stage, stage
+from tests.proof.stage import Stage, attempted, stage
 
 FAULT = "broker-killed"
 ALERT = "KafkaBrokerDown"
@@ -29,7 +30,7 @@ def prove(only: str | None) -> list[Row]:
                 on_stage.wait_calm()
                 on_stage.say(f"{name}: begins")
                 try:
-                    rows += part(on_stage, time.time())
+                    rows += attempted(name, partial(part, on_stage, time.time()))
                 finally:
                     heal(on_stage)
     return rows

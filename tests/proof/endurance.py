@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 
 from demo import faults
 from tests.klaxon_process import Page, wait_until
 from tests.proof.report import Row
-from tests.proof.stage import Stage, stage
+from tests.proof.stage import Stage, attempted, stage
 
 MOVES = 30
 CALM_CORES = 0.5
@@ -31,7 +32,7 @@ def prove(only: str | None) -> list[Row]:
         for name, part in parts.items():
             if only is None or only in name:
                 on_stage.wait_calm(600)
-                rows += part(on_stage)
+                rows += attempted(name, partial(part, on_stage))
                 faults.heal(on_stage.cluster)
         return rows
 

@@ -1,0 +1,78 @@
+"""Writes the reference pages from the catalogues: `python -m klaxon.reference docs`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from alerts.diagnosis.tree import Trees
+from alerts.engine.rules import AlertingRule, RuleSet
+from alerts.engine.template import Template
+from alerts.promql.text import to_text
+from exporter.metrics.catalogue import complete
+from exporter.metrics.document import render_metrics_doc
+from klaxon.config import build
+
+SMALLEST = {"clusters": {"kafka": {"bootstrap_servers": ["kafka:9092"]}}}
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of every generated page."""
+    loaded = build(SMALLEST, Path.cwd())
+    return {"metrics.md": render_metrics_doc(complete().values()), "alerts.md": alerts_page(loaded.rules, loaded.trees)}
+
+
+def alerts_page(rules: RuleSet, trees: Trees) -> str:
+    """Every shipped rule, then every cause that the shipped trees may find."""
+    return "\n".join([*_head(), *_rules(rules), *_causes(trees)]) + "\n"
+
+
+def _head() -> Iterator[str]:
+    yield "# Alerts"
+    yield ""
+    yield "Generated from `alerts/rules/` and `alerts/trees/` by `make docs`. The rule files are standard Prometheus files and load in a Prometheus unchanged."
+    yield "Alerts of one problem and subject are one incident; the trees say whose fault an alert is, so it may join another problem's incident."
+
+
+def _rules(rules: RuleSet) -> Iterator[str]:
+    yield "\n## Rules"
+    for group in rules.groups:
+        for rule in group.rules:
+            if isinstance(rule, AlertingRule):
+                yield from _rule(rule, group.interval)
+
+
+def _rule(rule: AlertingRule, interval: float) -> Iterator[str]:
+    labels, annotations = _texts(rule.labels), _texts(rule.annotations)
+    yield f"\n### {rule.name}\n"
+    yield f"{annotations.get('summary', '')}.".replace("..", ".")
+    if "impact" in annotations:
+        yield annotations["impact"]
+    yield ""
+    told = [f"severity `{rule.severity}`", f"for {_seconds(rule.for_)}", f"evaluated every {_seconds(interval)}"]
+    told += [f"{name} `{labels[name]}`" for name in ("problem", "subject", "tree") if name in labels]
+    yield f"{' · '.join(told)}\n"
+    yield f"```promql\n{to_text(rule.expr)}\n```"
+
+
+def _texts(templates: Iterable[tuple[str, Template]]) -> dict[str, str]:
+    return {name: template.text for name, template in templates}
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds >= 120 else f"{seconds:g} s"
+
+
+def _causes(trees: Trees) -> Iterator[str]:
+    yield "\n## Causes"
+    for name, tree in sorted(trees.by_name.items()):
+        yield f"\n### {name}: {tree.file.title}\n"
+        for cause, leaf in tree.file.causes.items():
+            yield f"- **{cause}**: {' '.join(sentence.say for sentence in leaf.says)}"
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    for file, text in pages().items():
+        (folder / file).write_text(text, encoding="utf-8")
