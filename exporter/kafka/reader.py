@@ -161,8 +161,12 @@ class Reader:
     # --- pulse
 
     def pulse(self) -> Sequence[Pulse]:
+        # Whose cluster it is, the configured servers say; nodes from the book may have gone to another one.
+        first = self._cluster_id is None
+        if first:
+            self._bootstrap_once()
         pulses = self._pulse_known(frozenset())
-        if not any(p.view for p in pulses.values()):
+        if not first and not any(p.view for p in pulses.values()):
             self._bootstrap_once()
         while True:
             # Brokers that a view has just named are probed within the same call.
@@ -266,8 +270,8 @@ class Reader:
     # --- bootstrap
 
     def _bootstrap_once(self) -> None:
-        """Ask the bootstrap servers that are no known node for the brokers; each is bounded and tried after growing pauses."""
-        known = {n.address for n in self.nodes().values()}
+        """Ask the bootstrap servers that have not just been probed as nodes for the brokers; each is bounded and tried after growing pauses."""
+        known = {n.address for n in self.nodes().values()} if self._cluster_id is not None else set()
         now = self._monotonic()
         due = [s for s in self._bootstrap if s not in known and self._bootstrap_breakers[s].allows(now)]
         running = {server: self._bootstrap_pool.submit(self._ask_bootstrap, server) for server in due}

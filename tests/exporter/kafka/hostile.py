@@ -74,12 +74,15 @@ class Peer:
 
     def __init__(self, node: int, tls: ssl.SSLContext | None = None) -> None:
         self.node = node
+        self.cluster_id = "hostile-test"
         self.misbehaviours: dict[int, Misbehaviour] = {}
         self.before_tls: Callable[[Stream], None] | None = None
         self.view: Sequence[tuple[int, str, int]] = ()
         """(node id, host, port) of the brokers in its answers."""
         self.topics: Sequence[str] = ()
         """Topics with one partition each, led by this node."""
+        self.groups_error = 0
+        """Kafka's error code in its ListGroups answers."""
         self.accepted = 0
         self.open = 0
         self.requests: list[int] = []
@@ -167,7 +170,7 @@ class Peer:
             API_VERSIONS: self._api_versions,
             DESCRIBE_CLUSTER: self._cluster,
             METADATA: self._metadata,
-            LIST_GROUPS: lambda: ListGroupsResponse(throttle_time_ms=0, error_code=0, groups=[]),
+            LIST_GROUPS: lambda: ListGroupsResponse(throttle_time_ms=0, error_code=self.groups_error, groups=[]),
         }
         return bytes(answers[key]().encode(version=version))
 
@@ -184,7 +187,7 @@ class Peer:
             for i, h, p in self.view
         ]
         return DescribeClusterResponse(
-            throttle_time_ms=0, error_code=0, error_message=None, endpoint_type=1, cluster_id="hostile-test",
+            throttle_time_ms=0, error_code=0, error_message=None, endpoint_type=1, cluster_id=self.cluster_id,
             controller_id=1, brokers=brokers,
         )  # fmt: skip
 
@@ -204,7 +207,7 @@ class Peer:
             MetadataResponse.MetadataResponseBroker(node_id=i, host=h, port=p, rack=None) for i, h, p in self.view
         ]
         return MetadataResponse(
-            throttle_time_ms=0, brokers=brokers, cluster_id="hostile-test", controller_id=1, topics=topics
+            throttle_time_ms=0, brokers=brokers, cluster_id=self.cluster_id, controller_id=1, topics=topics
         )
 
 
