@@ -52,7 +52,7 @@ _PARTITION_LIMIT = 2000
 
 def error_name(code: int) -> str:
     """Kafka's name of an error code (KAFKA_STORAGE_ERROR)."""
-    return str(for_code(code).__name__) if code else "NONE"
+    return str(for_code(code).message) if code else "NONE"
 
 
 def raise_for(code: int, request: str) -> None:

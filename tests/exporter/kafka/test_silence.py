@@ -16,7 +16,16 @@ from typing import Any
 import pytest
 
 from exporter.facts.cluster import Leg, LegName, LegState, Node, Pulse, Role
-from exporter.kafka.errors import BadAnswer, ConnectionLost, KafkaError, NameLookupFailed, Refused, Skipped, TimedOut
+from exporter.kafka.errors import (
+    BadAnswer,
+    BrokerError,
+    ConnectionLost,
+    KafkaError,
+    NameLookupFailed,
+    Refused,
+    Skipped,
+    TimedOut,
+)
 from exporter.kafka.reader import Reader, Timeouts
 from exporter.kafka.security import PLAINTEXT, SecurityConfig
 from tests.exporter.kafka import hostile
@@ -234,6 +243,21 @@ def test_fifty_megabytes_are_read_when_they_are_an_answer(stage: Stage) -> None:
         assert sum(len(g.group) for g in answer.value) > 50_000_000
     finally:
         reader.close()
+
+
+@pytest.mark.parametrize(("code", "name"), [(14, "COORDINATOR_LOAD_IN_PROGRESS"), (31, "CLUSTER_AUTHORIZATION_FAILED")])
+def test_an_error_code_is_an_answer_with_kafkas_name(stage: Stage, code: int, name: str) -> None:
+    """Collectors tell a coordinator that loads from one that is broken; the connection is kept."""
+    reader = stage.reader()
+    reader.pulse()
+    stage.bad.groups_error = code
+    failure = reader.list_groups([GOOD, BAD])[BAD].error
+    assert isinstance(failure, BrokerError)
+    assert (failure.code, failure.name, failure.node, failure.kind) == (code, name, BAD, "broker")
+    stage.bad.groups_error = 0
+    accepted = stage.bad.accepted
+    assert reader.list_groups([BAD])[BAD].error is None
+    assert stage.bad.accepted == accepted
 
 
 def test_a_silent_broker_keeps_nobody_waiting(stage: Stage) -> None:
