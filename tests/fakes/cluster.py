@@ -128,7 +128,7 @@ class Image:
 class FakeCluster:
     """``brokers`` combined nodes with ids from 1 (``controllers`` > 0: so many controller-only nodes after them), in ``racks`` one after the other.
 
-    ``version`` below (4, 0) has neither fenced brokers in its views, nor KIP-848 groups, nor ELR.
+    ``version`` below (4, 0) has neither fenced brokers in its views, nor KIP-848 groups, nor ELR; below (3, 8) not even the request for it.
     """
 
     def __init__(

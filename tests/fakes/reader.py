@@ -184,7 +184,7 @@ class FakeReader:
         return self._ask_one("DescribeConfigs", told)
 
     def elr(self, topics: Sequence[str]) -> Sequence[ElrRow]:
-        if self.model.version < (4, 0):
+        if self.model.version < (3, 8):
             raise Unsupported("DescribeTopicPartitions is not offered", request="DescribeTopicPartitions")
         if not topics:
             return ()

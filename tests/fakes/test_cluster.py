@@ -6,7 +6,7 @@ import pytest
 
 from exporter.facts.cluster import LegName, LegState, Node, Role
 from exporter.facts.partitions import Partition
-from exporter.kafka.errors import BrokerError, KafkaError, TimedOut
+from exporter.kafka.errors import BrokerError, KafkaError, TimedOut, Unsupported
 from tests.fakes.kafka import FakeCluster, FakeReader
 
 
@@ -149,6 +149,10 @@ def test_without_elr_the_last_replica_stays_in_the_isr() -> None:
     (row,) = rows(reader, "single")
     assert (row.leader, row.isr) == (-1, (2,))
     assert [n.id for n in views(reader)[1]] == [1, 3]
+    assert reader.elr(["single"]) == []
+    cluster.version = (3, 7)
+    with pytest.raises(Unsupported):
+        reader.elr(["single"])
 
 
 def test_min_isr_of_rf_is_under_it_and_names_the_eligible(cluster: FakeCluster, reader: FakeReader) -> None:
