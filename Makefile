@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROGRAM := $(VENV)/.program
 INSTALLED := $(VENV)/.installed
 RUN_ARGS ?=
 
@@ -9,7 +10,7 @@ RUN_ARGS ?=
 
 ## run: a real three-node Kafka on this machine, traffic on it, and Klaxon at http://127.0.0.1:9308
 ##      make run BOOTSTRAP=host:9092 watches an existing cluster instead
-run: $(INSTALLED)
+run: $(PROGRAM)
 ifdef BOOTSTRAP
 	@exec $(BIN)/klaxon run --bootstrap $(BOOTSTRAP) $(RUN_ARGS)
 else
@@ -42,9 +43,14 @@ docs: $(INSTALLED)
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(INSTALLED): setup.cfg pyproject.toml
+$(PROGRAM): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Klaxon needs Python 3.11 or newer; this is %s. Set PYTHON=." % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Klaxon into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(INSTALLED): $(PROGRAM)
+	@echo "Installing what tests and linters need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
