@@ -7,8 +7,9 @@ where entries differ in size. Layouts are those of Kafka's message definitions (
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,11 @@ class MetadataDecoder:
     def __init__(self) -> None:
         self._topics_bytes = b""
         self._table: PartitionTable | None = None
+        self.topic_errors: Mapping[str, int] = {}
+        """Topic -> Kafka's error code, of the topics in the newest answer that the broker could not or would not describe; they have no partitions."""
 
     def decode(self, body: Body) -> PartitionTable:
-        """Raises BadAnswer."""
+        """Raises BadAnswer, which leaves what is remembered as it was."""
         return read_all(body, "Metadata", self._read)
 
     def _read(self, reader: FieldReader) -> PartitionTable:
@@ -78,18 +81,19 @@ class MetadataDecoder:
         if self._table is not None and topics_bytes == self._topics_bytes:
             reader.at = reader.size
             return self._table
-        table = _read_topics(reader)
+        table, topic_errors = _read_topics(reader)
+        reader.end()
         # Another broker may list the same topics in another order.
         if self._table is None or not _same_partitions(table, self._table):
             self._table = table
-        self._topics_bytes = topics_bytes
+        self._topics_bytes, self.topic_errors = topics_bytes, topic_errors
         return self._table
 
 
 def _skip_brokers(reader: FieldReader) -> None:
     """Everything before the topics: throttle time, brokers, cluster id, controller id."""
     reader.skip(4)
-    for _ in range(reader.length(12)):
+    for _ in range(reader.length(11)):
         reader.skip(4)
         reader.nullable()
         reader.skip(4)
@@ -106,14 +110,16 @@ class _Topics:
         self.names: list[str] = []
         self.ids: list[str] = []
         self.internal: list[bool] = []
+        self.errors: dict[str, int] = {}
         self.runs: dict[Shape, list[tuple[int, bytes]]] = {}
         """Shape -> (number of the topic, bytes of some of its partitions, all of this shape)."""
 
 
-def _read_topics(reader: FieldReader) -> PartitionTable:
+def _read_topics(reader: FieldReader) -> tuple[PartitionTable, Mapping[str, int]]:
+    """The partitions, and the topics' own errors."""
     found = _Topics()
     for _ in range(reader.length(26)):
-        reader.skip(2)
+        error = reader.int16()
         name = reader.nullable()
         topic_id = reader.take(16)
         internal = reader.take(1) != b"\0"
@@ -125,35 +131,34 @@ def _read_topics(reader: FieldReader) -> PartitionTable:
         found.names.append(name)
         found.ids.append(topic_id.hex() if any(topic_id) else "")
         found.internal.append(internal)
+        if error:
+            found.errors[name] = error
     reader.tags()
-    return _partition_table(found)
+    return _partition_table(found), found.errors
 
 
 def _read_partitions(reader: FieldReader, topic: int, runs: dict[Shape, list[tuple[int, bytes]]]) -> None:
     count = reader.length(_PARTITION_FIXED + 4)
     if count == 0:
         return
-    shape, size = _shape_at(reader, reader.at)
-    if _uniform(reader, shape, size, count):
-        runs.setdefault(shape, []).append((topic, reader.take(count * size)))
+    begin = reader.at
+    shape, entry = _read_partition(reader)
+    reader.at = begin
+    if _uniform(reader, shape, len(entry), count):
+        runs.setdefault(shape, []).append((topic, reader.take(count * len(entry))))
         return
     for _ in range(count):
-        shape, size = _shape_at(reader, reader.at)
-        fixed = reader.take(size - 1)
-        reader.tags()
-        runs.setdefault(shape, []).append((topic, fixed + _NO_TAGS))
+        shape, entry = _read_partition(reader)
+        runs.setdefault(shape, []).append((topic, entry))
 
 
-def _shape_at(reader: FieldReader, at: int) -> tuple[Shape, int]:
-    """Shape of the partition that begins at ``at``, and its size with an empty list of tagged fields."""
-    body, lengths = reader.body, []
-    end = at + _PARTITION_FIXED
-    for _ in range(3):
-        if body[end] > 0x7F:
-            raise reader.bad(f"a partition with more than 126 replicas at byte {end}")
-        lengths.append(max(body[end] - 1, 0))
-        end += 1 + 4 * lengths[-1]
-    return (lengths[0], lengths[1], lengths[2]), end + 1 - at
+def _read_partition(reader: FieldReader) -> tuple[Shape, bytes]:
+    """Any partition: its shape, and its record as if its lengths took one byte each (their values are in the shape) and it had no tagged fields."""
+    fixed = reader.take(_PARTITION_FIXED)
+    replicas, isr, offline = (reader.take(4 * reader.length(4)) for _ in range(3))
+    reader.tags()
+    shape = (len(replicas) // 4, len(isr) // 4, len(offline) // 4)
+    return shape, b"".join((fixed, b"\0", replicas, b"\0", isr, b"\0", offline, _NO_TAGS))
 
 
 def _uniform(reader: FieldReader, shape: Shape, size: int, count: int) -> bool:
@@ -163,7 +168,7 @@ def _uniform(reader: FieldReader, shape: Shape, size: int, count: int) -> bool:
         return False
     at = begin + _PARTITION_FIXED
     for length in shape:
-        if body[at:end:size].count(body[at]) != count:
+        if body[at] > 0x7F or body[at:end:size].count(body[at]) != count:
             return False
         at += 1 + 4 * length
     return body[at:end:size].count(0) == count
@@ -281,9 +286,9 @@ def list_offsets_request(table: PartitionTable, rows: I64, timestamp: int) -> by
     asked["leader_epoch"] = -1
     asked["timestamp"] = timestamp
     topic = table.topic[rows]
-    starts = np.flatnonzero(np.diff(topic, prepend=-1)).tolist()
-    parts = [struct.pack(">ibi", -1, _READ_UNCOMMITTED, len(starts))]
-    for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+    bounds = [*np.flatnonzero(np.diff(topic, prepend=-1)).tolist(), len(rows)]
+    parts = [struct.pack(">ibi", -1, _READ_UNCOMMITTED, len(bounds) - 1)]
+    for begin, end in pairwise(bounds):
         name = table.topics[topic[begin]].encode()
         parts += [struct.pack(">h", len(name)), name, struct.pack(">i", end - begin), asked[begin:end].tobytes()]
     return b"".join(parts)
@@ -324,6 +329,7 @@ class ListOffsetsDecoder:
         counts = [(end - begin) // _OFFSET.itemsize for begin, end in blocks]
         topic = np.repeat(np.array(topics, np.int64), counts)
         rows = _rows_of(reader, table, topic, entries["partition"].astype(np.int64))
+        reader.end()
         self._table, self._skeleton, self._rows = table, skeleton, rows
         self._partition = entries["partition"]
         return _offset_rows(table, rows, entries)
@@ -399,6 +405,7 @@ class OffsetFetchDecoder:
         for _ in range(reader.length(4)):
             _read_group(reader, found)
         reader.tags()
+        reader.end()
         raw = b"".join(found.runs)
         entries = np.frombuffer(raw, _COMMIT)
         table, self._sorting = _commit_table(found, entries)
