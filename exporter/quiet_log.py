@@ -15,14 +15,14 @@ REMIND_S = 600.0
 
 @dataclass(slots=True)
 class _Trouble:
-    kind: str
+    kinds: set[str]
     since: float
     told_at: float
     count: int
 
 
 class QuietLog:
-    """Safe for several threads. ``key`` names what fails; a failure of another ``kind`` is news."""
+    """Safe for several threads. ``key`` names what fails; a failure of a ``kind`` that was not told yet is news."""
 
     def __init__(self, logger: Any = None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._log = logger if logger is not None else structlog.get_logger()
@@ -36,12 +36,12 @@ class QuietLog:
         with self._lock:
             trouble = self._troubles.get(key)
             if trouble is None:
-                trouble = self._troubles[key] = _Trouble(kind, now, now, 1)
+                trouble = self._troubles[key] = _Trouble({kind}, now, now, 1)
                 tell = True
             else:
                 trouble.count += 1
-                tell = trouble.kind != kind or now - trouble.told_at >= REMIND_S
-                trouble.kind = kind
+                tell = kind not in trouble.kinds or now - trouble.told_at >= REMIND_S
+                trouble.kinds.add(kind)
             if not tell:
                 return
             trouble.told_at = now

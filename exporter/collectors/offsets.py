@@ -8,7 +8,7 @@ from exporter.collectors.base import Clock, Known, Polls, poll_of
 from exporter.collectors.groups import poll_groups
 from exporter.facts.partitions import END, START, OffsetKind, OffsetRows, PartitionTable
 from exporter.kafka.client import KafkaReader
-from exporter.reading import Poll
+from exporter.reading import WHOLE_CLUSTER, Failure, Part, Poll
 
 START_OFFSETS_INTERVAL_S = 60.0
 
@@ -28,7 +28,7 @@ class GroupsAndOffsets:
         if known.topics is None:
             return Polls(groups=groups)
         table = known.topics.partitions
-        end = poll_offsets(self._reader, table, END)
+        end = poll_offsets(self._reader, table, END, self._clock)
         return Polls(groups=groups, end_offsets=end, start_offsets=self._start(table))
 
     def _start(self, table: PartitionTable) -> Poll[OffsetRows] | None:
@@ -37,10 +37,16 @@ class GroupsAndOffsets:
         if now - self._start_polled_at < self._start_every - 0.5:
             return None
         self._start_polled_at = now
-        return poll_offsets(self._reader, table, START)
+        return poll_offsets(self._reader, table, START, self._clock)
 
 
-def poll_offsets(reader: KafkaReader, table: PartitionTable, kind: OffsetKind) -> Poll[OffsetRows]:
-    """Ask each leader; a leader that leads nothing has nothing to say."""
+def poll_offsets(reader: KafkaReader, table: PartitionTable, kind: OffsetKind, clock: Clock) -> Poll[OffsetRows]:
+    """Ask each leader; a leader that leads nothing has nothing to say. A cluster without partitions is covered by what Metadata said."""
     leaders = np.unique(table.leader[table.leader >= 0]).tolist()
-    return poll_of(reader.offsets(table, kind), leaders)
+    if leaders:
+        return poll_of(reader.offsets(table, kind), leaders)
+    if len(table):
+        return Poll({}, {WHOLE_CLUSTER: Failure("no_leader", "no partition has a leader", clock())})
+    empty = np.zeros(0, dtype=np.int64)
+    none = OffsetRows(table, empty, empty, np.zeros(0, dtype=np.int16))
+    return Poll({WHOLE_CLUSTER: Part(none, clock())})

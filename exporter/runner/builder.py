@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+
+import numpy as np
 
 from exporter.collectors.base import Known
 from exporter.derive.controller import controller_alive
 from exporter.derive.coverage import coverage
-from exporter.derive.departures import Departures, fold
+from exporter.derive.departures import Departures, Sight, fold
 from exporter.derive.health import PartitionHealth, partition_health
 from exporter.derive.lag import GroupLag, end_by_row, group_lag
 from exporter.derive.legs import Legs, latest_legs
@@ -122,14 +124,21 @@ class Builder:
         seen = Sightings(view if usable else None, table, readings.quorum.value(now), trust.trust.trusted)
         nodes = expected_nodes(before.nodes, seen)
         witnesses = testimony(readings.jmx, jmx_window(trust.watch, readings.jmx), now)
-        brokers = [n for n in nodes.values() if Role.BROKER in n.roles] if view and trust.trust.trusted else None
+        legs = latest_legs(before.legs, facts.pulses if facts is not None else {}, readings.jmx, nodes)
+        sight = self._sight(readings, nodes, legs, now) if view is not None and trust.trust.trusted else None
         return _Memory(
             nodes=nodes,
-            legs=latest_legs(before.legs, facts.pulses if facts is not None else {}, readings.jmx, nodes),
+            legs=legs,
             trust=trust,
-            departures=fold(before.departures, brokers, witnesses, now),
+            departures=fold(before.departures, sight, witnesses),
             known=self._known(before.known, view, topics, nodes) if usable else before.known,
         )
+
+    def _sight(self, readings: Readings, nodes: Nodes, legs: Legs, now: float) -> Sight:
+        topics = readings.topics.value(now)
+        leaders = self._keep("leaders", (topics,), lambda: _leaders(topics)) if topics is not None else None
+        brokers = [n for n in nodes.values() if Role.BROKER in n.roles]
+        return Sight(readings.cluster.parts[WHOLE_CLUSTER].taken_at, brokers, legs, leaders)
 
     def _known(self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes) -> Known:
         cluster = (
@@ -175,37 +184,46 @@ class Builder:
             controller_alive=controller_alive(memory.trust.watch, shown.quorum.interval, shown.jmx, memory.legs, now),
             departures=memory.departures.verdicts,
             health=health,
-            end_offsets=self._ends("end", shown.end_offsets, health, now),
-            start_offsets=self._ends("start", shown.start_offsets, health, now),
+            end_offsets=self._offsets("end", shown.end_offsets, health, now),
+            start_offsets=self._offsets("start", shown.start_offsets, health, now),
             lags=self._lags(shown, health, now) if health is not None else {},
             legs=memory.legs,
             withdrawn=withdrawn,
         )
 
-    def _ends(
-        self, key: str, reading: Reading[OffsetRows], health: PartitionHealth | None, now: float, since: float = 0.0
+    def _offsets(
+        self, key: str, reading: Reading[OffsetRows], health: PartitionHealth | None, now: float
     ) -> I64 | None:
-        """Offsets of every row of the table from parts not older than ``since``; None where there is no such part."""
-        fresh = sorted(reading.fresh(now).values(), key=lambda p: p.taken_at)
-        parts = tuple(p.value for p in fresh if p.taken_at >= since)
-        if health is None or not parts:
-            return None
-        table = health.table
-        return self._keep(key, (table, *parts), lambda: end_by_row(table, parts))
+        """Offsets of every row of the table; None where no source has any."""
+        return self._of_parts(key, _oldest_first(reading, now), health) if health is not None else None
+
+    def _of_parts(self, key: str, parts: Sequence[Part[OffsetRows]], health: PartitionHealth) -> I64 | None:
+        rows = tuple(p.value for p in parts)
+        return self._keep(key, (health.table, *rows), lambda: end_by_row(health.table, rows)) if rows else None
 
     def _lags(self, shown: Readings, health: PartitionHealth, now: float) -> Mapping[int, GroupLag]:
         """Lag by coordinator. An end that is older than the commits gives none: it would be too small."""
         lags: dict[int, GroupLag] = {}
+        parts = _oldest_first(shown.end_offsets, now)
         for coordinator, part in sorted(shown.groups.fresh(now).items()):
-            commits = part.value.commits
-            ends = self._ends(f"end since {coordinator}", shown.end_offsets, health, now, part.value.commits_at)
-            lags[coordinator] = self._lag(coordinator, commits, health, ends)
+            newer = [p for p in parts if p.taken_at >= part.value.commits_at]
+            # Where every end is newer, as is usual, the coordinators share one array.
+            key = "end" if len(newer) == len(parts) else f"end for {coordinator}"
+            lags[coordinator] = self._lag(coordinator, part.value.commits, health, self._of_parts(key, newer, health))
         return self._keep("lags", tuple(lags.values()), lambda: lags)
 
     def _lag(self, coordinator: int, commits: CommitTable, health: PartitionHealth, ends: I64 | None) -> GroupLag:
         table = health.table
         known = ends if ends is not None else self._keep("no ends", (table,), lambda: end_by_row(table, ()))
         return self._keep(f"lag {coordinator}", (commits, table, known), lambda: group_lag(commits, table, known))
+
+
+def _leaders(topics: TopicFacts) -> frozenset[int]:
+    return frozenset(np.unique(topics.partitions.leader).tolist())
+
+
+def _oldest_first(reading: Reading[OffsetRows], now: float) -> list[Part[OffsetRows]]:
+    return sorted(reading.fresh(now).values(), key=lambda p: p.taken_at)
 
 
 def not_offered(reading: Reading[Any]) -> bool:

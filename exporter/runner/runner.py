@@ -34,6 +34,8 @@ EARLY_GAP_S = 2.0
 """Polls of one collector start at least so far apart, however often they are asked for early."""
 QUORUM_SILENCE_S = 2.0
 """So long after an answer of DescribeQuorum was due JMX is asked early."""
+DEPARTURE_S = 20.0
+"""For so long after a broker left JMX is asked early until it tells why."""
 STOP_S = 2.0
 
 JOB_OF = {"offsets": "groups", "legs": "cluster"}
@@ -90,7 +92,6 @@ class Runner:
         self._merged = 0
         nodes = self._load_nodes()
         self._told_nodes: Mapping[int, Node] = {n.id: n for n in nodes}
-        self._told_pending: frozenset[int] = frozenset()
         off = {c.name for c in COLLECTORS} - self._jobs.keys()
         self._builder = Builder(self.cluster, nodes, off | ({"offsets"} if "groups" in off else set()))
         self._snapshot = self._builder.build(self._readings, {}, clock())
@@ -290,11 +291,10 @@ class Runner:
 
     def _ask_early(self, snapshot: Snapshot) -> None:
         """JMX tells why a broker left, and vouches for the controller while DescribeQuorum is silent."""
-        pending = frozenset(self._builder.departures.pending)
         silent = self._builder.quorum_silent_for(snapshot.at) > snapshot.quorum.interval + QUORUM_SILENCE_S
-        if silent or not pending <= self._told_pending:
+        open_since = max(self._builder.departures.pending.values(), default=float("-inf"))
+        if silent or snapshot.at - open_since <= DEPARTURE_S:
             self.request_early(["jmx"])
-        self._told_pending = pending
 
     def _keep_nodes(self) -> None:
         """Tell the reader and the book when the nodes that should be there have changed."""

@@ -13,7 +13,8 @@ def test_changes_are_told_and_repeats_are_counted() -> None:
     for _ in range(130):
         quiet.failed("topics", "timeout", "failing", broker=1)
         now[0] += 5
-    quiet.failed("topics", "refused", "failing", broker=1)
+    for kind in ("refused", "timeout", "refused"):
+        quiet.failed("topics", kind, "failing", broker=1)
     quiet.ended("topics", "works again")
     quiet.ended("topics", "works again")
     quiet.failed("topics", "timeout", "failing", broker=1)
@@ -25,6 +26,6 @@ def test_changes_are_told_and_repeats_are_counted() -> None:
         ("warning", "timeout", None),
         ("warning", "timeout", at_reminder),
         ("warning", "refused", 131),
-        ("info", None, 131),
+        ("info", None, 133),
         ("warning", "timeout", None),
     ]

@@ -137,11 +137,7 @@ def test_kill_one_broker(healthy_cluster: demo.Cluster, watched: Watched) -> Non
     decided = watched.until(lambda s: victim in s.derived.departures, 30, "its departure is told")
     print(f"departure after {decided.at - at:.1f} s")
     assert decided.derived.departures == {victim: False}
-    dead = watched.until(
-        lambda s: not s.coverage.covers("jmx", victim) and not s.coverage.covers("log_dirs", victim),
-        120,
-        "its own facts age",
-    )
+    dead = watched.until(lambda s: not s.coverage.covers("jmx", victim), 70, "its own facts age")
     assert leg(dead, victim, LegName.JMX) is LegState.REFUSED
     others = [b for b in healthy_cluster.broker_ids if b != victim]
     assert all(dead.coverage.covers(c, b) for c in ("jmx", "log_dirs") for b in others)
@@ -151,27 +147,6 @@ def test_kill_one_broker(healthy_cluster: demo.Cluster, watched: Watched) -> Non
     healthy_cluster.start_node(victim)
     back = watched.whole()
     assert not back.derived.departures
-
-
-def test_hang_one_broker(healthy_cluster: demo.Cluster, watched: Watched) -> None:
-    victim = ordinary(healthy_cluster)
-    at = time.time()
-    healthy_cluster.pause_node(victim)
-    watched.until(
-        lambda s: (
-            leg(s, victim, LegName.API_VERSIONS) is LegState.TIMEOUT and leg(s, victim, LegName.TCP) is LegState.OK
-        ),
-        20,
-        "its port is open and nothing answers",
-    )
-    watched.until(lambda s: up(s) and victim not in up(s), 30, "it is no longer up")
-    decided = watched.until(lambda s: victim in s.derived.departures, 40, "its departure is told")
-    assert decided.derived.departures == {victim: False}
-    kept = watched.until(lambda s: s.at > at + 40, 60, "the circuit breaker has skipped it")
-    assert leg(kept, victim, LegName.API_VERSIONS) is LegState.TIMEOUT and kept.coverage.covers("legs")
-    never_doubted(watched.since(at))
-    healthy_cluster.resume_node(victim)
-    watched.whole()
 
 
 def test_stop_one_broker_cleanly(healthy_cluster: demo.Cluster, watched: Watched) -> None:
@@ -202,8 +177,11 @@ def test_lose_the_controller(healthy_cluster: demo.Cluster, watched: Watched, ho
     print(f"{how}: down after {gone.at - at:.1f} s")
     decided = watched.until(lambda s: victim in s.derived.departures, 40, "its departure is told")
     assert decided.derived.departures == {victim: False}
-    watched.until(lambda s: s.at > at + 45, 60, "DescribeQuorum answers again")
+    watched.until(lambda s: s.at > at + 40, 60, "DescribeQuorum answers again")
     seen = watched.since(at)
+    if how == "hang":
+        assert leg(seen[-1], victim, LegName.TCP) is LegState.OK and seen[-1].coverage.covers("legs")
+        assert leg(seen[-1], victim, LegName.API_VERSIONS) is LegState.TIMEOUT, "also while it is skipped"
     never_doubted(seen)
     assert all(s.derived.controller_alive is True for s in seen)
     (healthy_cluster.start_node if how == "kill" else healthy_cluster.resume_node)(victim)
@@ -220,7 +198,7 @@ def test_lose_the_quorum(healthy_cluster: demo.Cluster, watched: Watched) -> Non
     print(f"controller gone after {dead.at - at:.1f} s")
     lost = watched.until(lambda s: not s.derived.trust.trusted, 60, "metadata is not trusted")
     print(f"not trusted after {lost.at - at:.1f} s")
-    later = watched.until(lambda s: s.at > at + 60, 90, "a minute has passed")
+    later = watched.until(lambda s: s.at > at + 40, 90, "frozen metadata had time to deceive")
     for s in (s for s in watched.since(lost.at) if s.at >= lost.at):
         assert not s.derived.trust.trusted and s.derived.controller_alive is False, told(s)
         assert s.derived.health is None and not s.derived.lags and s.derived.end_offsets is None

@@ -21,7 +21,7 @@ from exporter.collectors.topics import REFRESH_S, TopicsCollector
 from exporter.facts.cluster import ClusterFacts, ClusterView
 from exporter.facts.groups import CommitTable, CoordinatorFacts
 from exporter.facts.log_dirs import LogDir
-from exporter.facts.partitions import PartitionTable, TopicFacts
+from exporter.facts.partitions import Partition, PartitionTable, TopicFacts
 from exporter.jmx.catalogue import shipped
 from exporter.jmx.errors import JmxRefused
 from exporter.jmx.transport import BeanValues, JmxAnswer, Target
@@ -183,6 +183,14 @@ def test_commits_are_read_before_ends_and_starts_each_minute(scripted: Cluster, 
     assert names[0] == [*kafka, "offsets start"]
     assert [i for i, called in enumerate(names) if "offsets start" in called] == [0, 4, 8]
     assert all(called[:4] == kafka for called in names)
+
+
+@pytest.mark.parametrize(("partitions", "covered"), [([], True), ([partition("orders", 0, -1, (1,), ())], False)])
+def test_without_any_leader(scripted: Cluster, partitions: list[Partition], covered: bool) -> None:
+    scripted.table = PartitionTable.of(partitions)
+    poll = GroupsAndOffsets(scripted, scripted.clock, 15.0).poll(known(scripted)).end_offsets
+    assert poll is not None and poll.expected == {WHOLE_CLUSTER}
+    assert (WHOLE_CLUSTER in poll.parts) == covered == (not poll.failures)
 
 
 def test_a_dead_coordinator_is_its_own_failure_only(scripted: Cluster) -> None:

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from exporter.derive.controller import controller_alive
 from exporter.derive.coverage import coverage
-from exporter.derive.departures import Departures, fold
 from exporter.derive.legs import latest_legs
 from exporter.derive.trust import SETTLE_S, TrustState, judge
 from exporter.derive.witnesses import QuorumWatch, watch
 from exporter.facts.cluster import ClusterFacts, Leg, LegName, LegState
-from exporter.reading import WHOLE_CLUSTER, Part, Reading
+from exporter.reading import WHOLE_CLUSTER, Reading
 from tests.exporter.scripted import controller_values, jmx_node, legs, node, pulse, quorum, reading
 
 NOW = 1000.0
@@ -258,66 +257,3 @@ def test_legs_are_covered_while_a_skipped_node_was_tried_lately() -> None:
         told = covered(legs=tried, withdrawn={"cluster"})
         assert told.covers("legs") is good and told.expected["legs"] == {1, 2}
     assert not covered(legs={1: legs(OK, NOW)}, now=NOW + 16).covers("legs")
-
-
-# --- departures ------------------------------------------------------------------------------------------------------------------------------
-
-
-def brokers(*away: int) -> list[Any]:
-    return [node(i, fenced=i in away) for i in range(1, 6)]
-
-
-def parts_at(
-    at: float, count: float | None, *, active: float = 1, states: dict[int, int] | None = None, **options: Any
-) -> dict[int, Part[Any]]:
-    told = {
-        9: Part(jmx_node(9, at, controller_values(active, controlled=count), state=None, seconds=0.0, **options), at)
-    }
-    return told | {n: Part(jmx_node(n, at, {}, state=s, seconds=0.0), at) for n, s in (states or {}).items()}
-
-
-def test_an_answer_from_before_the_departure_does_not_count() -> None:
-    state = fold(Departures(), brokers(), {}, NOW)
-    state = fold(state, brokers(2), parts_at(NOW + 9, 0), NOW + 10)
-    assert not state.verdicts
-    assert fold(state, brokers(2), parts_at(NOW + 11, 0), NOW + 11).verdicts == {2: False}
-
-
-def test_a_broker_in_controlled_shutdown_is_not_taken_for_the_one_that_crashed() -> None:
-    state = fold(Departures(), brokers(2), parts_at(NOW + 1, 1, registrations={4: 20.0}), NOW)
-    assert state.verdicts == {2: False}
-    state = fold(Departures(), brokers(2), parts_at(NOW + 1, 1, registrations={2: 20.0}), NOW)
-    assert state.verdicts == {2: True}, "the bean of the one that left may be a moment old"
-
-
-def test_a_lagging_controller_is_not_asked() -> None:
-    assert not fold(
-        Departures(), brokers(2), {1: Part(jmx_node(1, NOW, controller_values(0, applied_lag_s=30)), NOW)}, NOW
-    ).verdicts
-
-
-def test_untrusted_metadata_moves_nobody() -> None:
-    state = fold(Departures(), brokers(2), parts_at(NOW, 1), NOW)
-    assert fold(state, None, parts_at(NOW + 5, 0), NOW + 5).verdicts == {2: True}
-
-
-def test_a_broker_that_starts_again_makes_the_count_ambiguous() -> None:
-    state = fold(Departures(), brokers(2), parts_at(NOW, 1), NOW)
-    assert state.verdicts == {2: True}
-    unclear = fold(state, brokers(2, 3), parts_at(NOW + 9, 1, states={2: 1}), NOW + 9)
-    assert unclear.verdicts == {2: True}, "3 stopped, or 2 has not registered yet and 3 crashed"
-    assert fold(state, brokers(2, 3), parts_at(NOW + 9, 0, states={2: 1}), NOW + 9).verdicts == {2: True, 3: False}
-
-
-@given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), max_size=12))
-def test_one_at_a_time_is_always_told(moves: list[tuple[int, bool]]) -> None:
-    """Brokers leave and return one by one; the controllers' count is right each time, and so are we."""
-    state, truth, now = fold(Departures(), brokers(), parts_at(NOW, 0), NOW), dict[int, bool](), NOW
-    for broker, controlled in moves:
-        now += 30
-        if broker in truth:
-            del truth[broker]
-        else:
-            truth[broker] = controlled
-        state = fold(state, brokers(*truth), parts_at(now, sum(truth.values())), now)
-        assert state.verdicts == truth and not state.pending

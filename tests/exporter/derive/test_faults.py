@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.facts.cluster import LegName, LegState
-from exporter.kafka.errors import BrokerError, Unsupported
+from exporter.facts.cluster import LegName, LegState, Node, Role
+from exporter.kafka.errors import BrokerError, TimedOut, Unsupported
 from exporter.snapshot import Snapshot
 from tests.exporter.simulation import Simulation, up
 from tests.fakes.kafka import FakeCluster
@@ -263,7 +263,7 @@ def test_kafka_39_has_no_count() -> None:
     victim = ordinary(model)
     model.kill(victim)
     sim.run(60)
-    assert sim.snapshots[-1].derived.departures == {}, "nobody can tell"
+    assert sim.snapshots[-1].derived.departures == {victim: False}, "silent long before it was no longer listed"
     assert victim in sim.builder.nodes, "not listed any more, and still expected"
     model.start(victim)
     sim.run(20)
@@ -306,6 +306,18 @@ def test_an_unregistered_broker_stays_as_long_as_it_holds_replicas() -> None:
     sim.run_until(lambda s: 3 not in sim.builder.nodes, 30)
 
 
+def test_nobody_leaves_while_metadata_is_not_trusted() -> None:
+    """A Klaxon that starts without a quorum keeps the nodes of its book, whatever the frozen view says."""
+    model = cluster()
+    book = [Node(9, "kafka-9", 9092, None, frozenset({Role.BROKER}), True, False)]
+    model.kill(1)
+    model.kill(2)
+    model.advance(30)
+    sim = Simulation(model, book=book)
+    sim.run(60)
+    assert 9 in sim.builder.nodes and 9 in sim.snapshots[-1].derived.legs
+
+
 def test_controllers_are_expected_too() -> None:
     sim = steady(cluster(brokers=3, controllers=3))
     assert set(sim.builder.nodes) == {1, 2, 3, 4, 5, 6}
@@ -335,6 +347,20 @@ def test_when_a_coordinator_dies_its_groups_never_look_finished() -> None:
     for s in sim.run(60):
         listed = {g.group for p in s.groups.fresh(s.at).values() for g in p.value.listings}
         assert "billing" in listed or not s.coverage.covers("groups")
+
+
+def test_an_end_that_is_older_than_the_commit_gives_no_lag() -> None:
+    model = cluster()
+    sim = steady(model)
+    leader = model.topics["orders"].partitions[0].leader
+    model.inject("ListOffsets", TimedOut("no answer", phase="answer"), leader)
+    model.produce("orders", 0, 100)
+    model.commit("billing", "orders", 0, 50)
+    for s in sim.run(40):
+        for lags in s.derived.lags.values():
+            assert not (lags.commits.offset[lags.lag >= 0] == 50).any()
+    model.cure("ListOffsets", leader)
+    sim.run_until(lambda s: sum(lag.lag.sum() for lag in s.derived.lags.values()) == 60, 40)
 
 
 def test_a_group_at_two_coordinators_counts_once() -> None:
