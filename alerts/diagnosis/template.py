@@ -107,7 +107,18 @@ class Command:
     def fill(self, names: Mapping[str, str], facts: Mapping[str, FactValue | None]) -> Filled:
         """The command to paste; a missing fact stands as a quoted note that no program takes for a name."""
         filled = [word.fill(names, facts) for word in self.words]
-        return Filled(shlex.join(f.text for f in filled), tuple(m for f in filled for m in f.missing))
+        words = _for_remote_shell([f.text for f in filled])
+        return Filled(shlex.join(words), tuple(m for f in filled for m in f.missing))
+
+
+def _for_remote_shell(words: list[str]) -> list[str]:
+    """ssh hands its words to a second shell: what that one would not take as they are becomes one word, quoted for it."""
+    if words[:1] != ["ssh"]:
+        return words
+    host = next((i for i, word in enumerate(words) if i > 0 and not word.startswith("-")), len(words))
+    remote = words[host + 1 :]
+    command = shlex.join(remote)
+    return words if command == " ".join(remote) else [*words[: host + 1], command]
 
 
 def _shown(value: FactValue, filter_: str | None, word: str | None) -> str:

@@ -189,6 +189,18 @@ def test_whatever_fills_a_command_stays_one_word() -> None:
     assert command.text == """kafka-consumer-groups.sh --group 'a'"'"'; rm -rf / #' --describe"""
 
 
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("ssh h journalctl -u kafka", "ssh h journalctl -u kafka"),
+        ("ssh h journalctl --grep 'a|b'", """ssh h 'journalctl --grep '"'"'a|b'"'"''"""),
+        ("ssh -t h du $d", """ssh -t h 'du '"'"'/d; rm x'"'"''"""),
+    ],
+)
+def test_what_ssh_hands_on_is_quoted_for_the_second_shell(text: str, filled: str) -> None:
+    assert Command.parse(text).fill({"d": "/d; rm x"}, {}).text == filled
+
+
 def test_filter_n_needs_a_word() -> None:
     with pytest.raises(TemplateError, match="takes a word"):
         Template.parse("{x|n}")
