@@ -12,9 +12,10 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from exporter.kafka import sasl
+from exporter.kafka.api import Api
 from exporter.kafka.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -31,20 +32,12 @@ MAX_ANSWER = 256 * 1024 * 1024
 
 CLIENT_ID = "klaxon"
 _CHUNK = 1 << 20
+_RENEW_AT = 0.85
+"""Part of a SASL session's lifetime after which a new connection is made: a broker ends one that goes on for longer (KIP-368)."""
 
 T = TypeVar("T")
 Resolve = Callable[..., list[Any]]
 Monotonic = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """An API in one version; ``flexible`` versions have tagged fields in their headers (KIP-482)."""
-
-    name: str
-    key: int
-    version: int
-    flexible: bool
 
 
 class Deadline:
@@ -128,10 +121,13 @@ class Connection:
         self._node = node
         self._socket: socket.socket | None = None
         self._correlation = 0
+        self._renew_at: float | None = None
 
     @property
     def open(self) -> bool:
-        return self._socket is not None
+        """Whether the next call rides on a kept connection."""
+        expired = self._renew_at is not None and self._monotonic() >= self._renew_at
+        return self._socket is not None and not expired
 
     def plain(self) -> Connection:
         """Another connection to the same address that only ever opens TCP."""
@@ -142,7 +138,8 @@ class Connection:
 
     def connect(self, deadline: Deadline) -> None:
         """Open the connection unless it is open; raises KafkaError."""
-        if self._socket is None:
+        if not self.open:
+            self.close()
             self._guarded("connect", deadline, lambda: self._open(deadline))
 
     def call(self, api: Api, body: bytes, deadline: Deadline) -> memoryview:
@@ -153,6 +150,7 @@ class Connection:
     def close(self) -> None:
         """Close the socket; harmless when there is none."""
         taken, self._socket = self._socket, None
+        self._renew_at = None
         if taken is not None:
             taken.close()
 
@@ -171,6 +169,10 @@ class Connection:
         except OSError as error:
             self.close()
             raise self._translated(error, request, deadline) from error
+        except AuthenticationFailed as error:
+            self.close()
+            error.node, error.address, error.request = self._node, f"{self.host}:{self.port}", request
+            raise
         except BaseException:
             self.close()
             raise
@@ -202,6 +204,14 @@ class Connection:
             self._socket = wrapped
             wrapped.settimeout(deadline.left())
             wrapped.do_handshake()
+        if self._security.sasl:
+            self._authenticate(deadline)
+
+    def _authenticate(self, deadline: Deadline) -> None:
+        lifetime = sasl.authenticate(
+            lambda api, body: self._exchange(api, body, deadline, "SASL"), self._security, self.host
+        )
+        self._renew_at = self._monotonic() + lifetime * _RENEW_AT if lifetime is not None else None
 
     def _connected(self, addresses: list[Any], deadline: Deadline) -> socket.socket:
         """The first address that takes us, each of which gets its share of the time; the last one's error when none does."""
@@ -218,10 +228,10 @@ class Connection:
                 return made
         raise failure
 
-    def _exchange(self, api: Api, body: bytes, deadline: Deadline) -> memoryview:
+    def _exchange(self, api: Api, body: bytes, deadline: Deadline, phase: str = "answer") -> memoryview:
         assert self._socket is not None
         self._correlation = (self._correlation + 1) & 0x7FFFFFFF
-        deadline.phase = "answer"
+        deadline.phase = phase
         self._socket.settimeout(deadline.left())
         self._socket.sendall(_framed(api, self._correlation, body))
         (size,) = struct.unpack(">i", self._receive(4, deadline))

@@ -24,7 +24,7 @@ from exporter.facts.cluster import ClusterView, Node, Role
 from exporter.facts.groups import GroupDescription, GroupListing, Member
 from exporter.facts.partitions import ElrRow
 from exporter.facts.quorum import Quorum, QuorumReplica
-from exporter.kafka.connection import Api
+from exporter.kafka.api import Api
 from exporter.kafka.errors import BadAnswer, BrokerError
 from exporter.kafka.fields import FieldReader, compact_length, compact_string, read_all
 

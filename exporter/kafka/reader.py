@@ -21,9 +21,10 @@ from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
 from exporter.facts.quorum import Quorum
 from exporter.kafka import messages, wire
+from exporter.kafka.api import Api
 from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
-from exporter.kafka.connection import Api, Connection, Deadline, Monotonic, Resolve, Resolver
+from exporter.kafka.connection import Connection, Deadline, Monotonic, Resolve, Resolver
 from exporter.kafka.errors import BrokerError, ConnectionLost, KafkaError, Skipped, TimedOut, Unsupported
 from exporter.kafka.probe import Probe
 from exporter.kafka.security import PLAINTEXT, SecurityConfig

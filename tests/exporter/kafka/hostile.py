@@ -77,6 +77,8 @@ class Peer:
         self.cluster_id = "hostile-test"
         self.misbehaviours: dict[int, Misbehaviour] = {}
         self.before_tls: Callable[[Stream], None] | None = None
+        self.gate: Callable[[Stream], bool] | None = None
+        """What a connection must pass before it is served."""
         self.view: Sequence[tuple[int, str, int]] = ()
         """(node id, host, port) of the brokers in its answers."""
         self.topics: Sequence[str] = ()
@@ -149,6 +151,8 @@ class Peer:
         if self._tls is not None:
             connection = self._tls.wrap_socket(connection, server_side=True)
         stream = Stream(connection, self._ended)
+        if self.gate is not None and not self.gate(stream):
+            return
         while (request := self._request(stream)) is not None:
             self.requests.append(request.key)
             how = self.misbehaviours.get(request.key)
