@@ -154,11 +154,35 @@ def _read_partitions(reader: FieldReader, topic: int, runs: dict[Shape, list[tup
 
 def _read_partition(reader: FieldReader) -> tuple[Shape, bytes]:
     """Any partition: its shape, and its record as if its lengths took one byte each (their values are in the shape) and it had no tagged fields."""
+    plain = _plain_shape(reader.body, reader.at)
+    if plain is not None:
+        return plain[0], reader.take(plain[1])
     fixed = reader.take(_PARTITION_FIXED)
     replicas, isr, offline = (reader.take(4 * reader.length(4)) for _ in range(3))
     reader.tags()
     shape = (len(replicas) // 4, len(isr) // 4, len(offline) // 4)
     return shape, b"".join((fixed, b"\0", replicas, b"\0", isr, b"\0", offline, _NO_TAGS))
+
+
+def _plain_shape(body: bytes, at: int) -> tuple[Shape, int] | None:
+    """Shape and size of the partition at ``at`` if its lengths take one byte each and it has no tagged fields, as nearly always.
+
+    When a broker leaves, the partitions of every topic differ in shape, so this runs once per partition just then. Raises IndexError.
+    """
+    replicas = body[at + _PARTITION_FIXED]
+    if not 0 < replicas < 0x80:
+        return None
+    # A length is one more than it counts, four bytes each.
+    end = at + _PARTITION_FIXED + 4 * replicas - 3
+    isr = body[end]
+    if not 0 < isr < 0x80:
+        return None
+    end += 4 * isr - 3
+    offline = body[end]
+    if not 0 < offline < 0x80:
+        return None
+    end += 4 * offline - 3
+    return ((replicas - 1, isr - 1, offline - 1), end + 1 - at) if body[end] == 0 else None
 
 
 def _uniform(reader: FieldReader, shape: Shape, size: int, count: int) -> bool:
@@ -369,6 +393,7 @@ _COMMIT = np.dtype(
 )
 _COMMIT_METADATA_AT = 16
 _EMPTY_METADATA = 1
+_NO_METADATA = bytes((_EMPTY_METADATA,))
 
 
 def offset_fetch_request(groups: Sequence[str]) -> bytes:
@@ -456,14 +481,23 @@ def _read_commits(reader: FieldReader, found: _Commits) -> bytes:
         found.blocks.append((begin, end))
         return reader.take(end - begin)
     found.uniform = False
-    entries = []
-    for _ in range(count):
-        fixed = reader.take(_COMMIT_METADATA_AT)
-        reader.bytes_()
-        error = reader.take(2)
-        reader.tags()
-        entries.append(fixed + bytes((_EMPTY_METADATA,)) + error + _NO_TAGS)
-    return b"".join(entries)
+    return b"".join([_read_commit(reader) for _ in range(count)])
+
+
+def _read_commit(reader: FieldReader) -> bytes:
+    """Any commit, as the bytes of an entry without metadata and tagged fields."""
+    body, begin = reader.body, reader.at
+    length = body[begin + _COMMIT_METADATA_AT]
+    end = begin + _COMMIT_METADATA_AT + length
+    # Kafka Streams puts a few bytes of metadata on every commit: a length of one byte is read without a call.
+    if 0 < length < 0x80 and end + 3 <= reader.size and body[end + 2] == 0:
+        reader.at = end + 3
+        return body[begin : begin + _COMMIT_METADATA_AT] + _NO_METADATA + body[end : end + 2] + _NO_TAGS
+    fixed = reader.take(_COMMIT_METADATA_AT)
+    reader.bytes_()
+    error = reader.take(2)
+    reader.tags()
+    return fixed + _NO_METADATA + error + _NO_TAGS
 
 
 def _commit_table(found: _Commits, entries: Rows) -> tuple[CommitTable, I64]:
