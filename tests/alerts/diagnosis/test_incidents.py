@@ -309,7 +309,7 @@ EVENT = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(EVENT, max_size=25), st.integers(1, 20))
 def test_no_double_no_lost_end_whatever_happens(
     events: list[tuple[frozenset[int], Mapping[int, list[int]], float, bool]], limit: int
