@@ -95,6 +95,14 @@ def commits_of(table: CommitTable, group: str) -> Mapping[tuple[str, int], int]:
     return {(table.topics[t], int(p)): int(o) for g, t, p, o in rows if table.groups[g] == group and o >= 0}
 
 
+def quorum_leader(reader: KafkaReader) -> int | None:
+    """None where the call failed."""
+    try:
+        return reader.quorum().leader
+    except KafkaError:
+        return None
+
+
 def find_group(world: World, group: str) -> tuple[int, GroupListing]:
     """The coordinator that lists the group, and the row."""
     found: list[tuple[int, GroupListing]] = []
@@ -513,20 +521,21 @@ class ReaderContract:
         """It is refused, hides nothing of the others, is fenced, and its leaders, coordinators and ISR move."""
         world = fragile_world
         world.reader.pulse()
-        dead = self._not_the_controller(world)
+        kept = world.name("kept")
+        world.create_topic(kept, [[1, 2, 3]])
+        groups = [world.name(f"survives-{i}") for i in range(12)]
+        for group in groups:
+            world.commit(group, {(kept, 0): (2, "before")})
+        coordinated = {g: find_group(world, g)[0] for g in groups}
+        dead = max(self._not_the_controller(world), key=list(coordinated.values()).count)
+        victim = next(g for g, n in coordinated.items() if n == dead)
         others = [n for n in world.brokers if n != dead]
-        topic, single, group = world.name("survives"), world.name("single"), world.name("survives")
+        topic, single = world.name("survives"), world.name("single")
         world.create_topic(topic, [[dead, *others]], {"min.insync.replicas": "3"})
         world.create_topic(single, [[dead], [others[0]]])
-        world.produce(topic, 0, 5)
-        # One group of many has its coordinator on the broker that dies.
-        groups = [f"{group}-{i}" for i in range(12)]
-        for g in groups:
-            world.commit(g, {(topic, 0): (2, "before")})
-        coordinated = {g: find_group(world, g)[0] for g in groups}
-        victims = [g for g, n in coordinated.items() if n == dead]
-        assert victims, coordinated
-        world.until(lambda: world.reader.offsets(world.reader.partitions(), END)[dead].error is None, "all is well")
+        world.produce(kept, 0, 5)
+        world.until(lambda: {dead} <= set(world.reader.offsets(world.reader.partitions(), END)), "it leads")
+        world.until(lambda: offsets_of(world.reader, kept, END) == {0: 5}, "all is well")
         table = world.reader.partitions()
 
         world.kill(dead)
@@ -537,7 +546,7 @@ class ReaderContract:
         answers = world.reader.offsets(table, END)
         assert isinstance(answers[dead].error, Refused), answers[dead].error
         assert answers[dead].value is None
-        assert all(answers[n].error is None for n in others)
+        assert all(a.error is None for n, a in answers.items() if n != dead)
         assert isinstance(world.reader.log_dirs(world.brokers)[dead].error, Refused)
         assert world.reader.list_groups([dead])[dead].error is not None
 
@@ -551,14 +560,16 @@ class ReaderContract:
         leaderless, led = rows_of(world.reader.partitions(), single)
         assert (leaderless.leader, leaderless.error, led.leader) == (-1, 5, others[0])
         assert dead not in world.reader.offsets(world.reader.partitions(), END)
-        assert offsets_of(world.reader, topic, END) == {0: 5}
+        # A new leader does not tell the end before its followers have fetched (OFFSET_NOT_AVAILABLE); below min ISR it may not tell it at all.
+        world.until(lambda: offsets_of(world.reader, kept, END) == {0: 5}, "the new leader tells the end")
         self._dead_in_views(world, dead, others)
         self._elr_names(world, topic, dead)
-        assert world.reader.quorum().leader in others
+        # The broker that was asked may be the dead one: then one call fails, and the next goes through another.
+        world.until(lambda: quorum_leader(world.reader) in others, "another broker tells of the quorum")
 
         def moved() -> bool:
-            node, _ = find_group(world, victims[0])
-            return node != dead and commits_of(committed(world, victims[0]), victims[0]) == {(topic, 0): 2}
+            node, _ = find_group(world, victim)
+            return node != dead and commits_of(committed(world, victim), victim) == {(kept, 0): 2}
 
         world.until(moved, "another coordinator has the group and its commits")
 
@@ -567,12 +578,12 @@ class ReaderContract:
         world.until(
             lambda: dead in rows_of(world.reader.partitions(), topic)[0].isr, "it is back in the in-sync replicas"
         )
-        # The coordinator may move back; whoever has the group has its commits.
-        world.until(lambda: moved() or find_group(world, victims[0])[0] == dead, "the group has a coordinator")
+        assert all(a.error is None for a in world.reader.log_dirs(world.brokers).values())
 
-    def _not_the_controller(self, world: World) -> int:
-        """So that metadata needs no election before it moves."""
-        return max(n for n in world.brokers if n != world.reader.quorum().leader)
+    def _not_the_controller(self, world: World) -> Sequence[int]:
+        """Brokers whose death needs no election before metadata moves."""
+        leader = world.reader.quorum().leader
+        return [n for n in world.brokers if n != leader]
 
     def _dead_in_views(self, world: World, dead: int, others: Sequence[int]) -> None:
         for pulse in (p for n, p in pulses(world.reader).items() if n in others):
@@ -592,7 +603,7 @@ class ReaderContract:
         """It costs one bounded time-out, then it is skipped at once; the others answer meanwhile, and it comes back."""
         world = fragile_world
         world.reader.pulse()
-        hung = self._not_the_controller(world)
+        hung = self._not_the_controller(world)[-1]
         others = [n for n in world.brokers if n != hung]
         world.create_topic(world.name("led"), [[n] for n in world.brokers])
         assert all(a.error is None for a in world.reader.list_groups(world.brokers).values())
