@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from exporter.collectors import COLLECTORS, Tools
 from exporter.collectors.base import Clock, Collector
 from exporter.config import ClusterConfig
-from exporter.derive.witnesses import MUTE_KINDS
+from exporter.derive.witnesses import MUTE_KINDS, OUR_OWN_KINDS
 from exporter.facts.cluster import Node
 from exporter.jmx.catalogue import shipped
 from exporter.jmx.transport import JmxTransport
@@ -246,6 +246,9 @@ class Runner:
             self._changed.notify_all()
         if attempt is not None and failure is not None and failure.kind == "internal":
             self._log.debug("collector_traceback", collector=job.name, exc_info=attempt.error)
+        if job.name == "jmx" and {f.kind for f in self._readings.jmx.failures.values()} == OUR_OWN_KINDS:
+            # The process that holds the Java machine starts, or starts anew: a whole interval without JMX would be lost.
+            self.request_early(["jmx"])
         if job.name == "quorum" and any(f.kind not in MUTE_KINDS for f in self._readings.quorum.failures.values()):
             self.request_early(["jmx"])
 
