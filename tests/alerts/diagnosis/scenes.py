@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alerts.diagnosis.walk import World
@@ -10,7 +10,7 @@ from alerts.model import Alert, AlertState
 from alerts.promql.evaluate import Evaluator
 from alerts.promql.store import MemoryStore
 from exporter.reading import WHOLE_CLUSTER, Coverage
-from exporter.series import STALE_NAN
+from exporter.series import STALE_NAN, Matcher, Series
 
 NOW = 1_700_000_000.0
 FAULT = NOW - 105
@@ -23,6 +23,21 @@ GIB = 1024.0**3
 STATES = ("ok", "refused", "timeout", "error", "skipped")
 
 Key = tuple[tuple[str, str], ...]
+
+
+class ByName:
+    """A MemoryStore per metric, so that a replay does not look at every series for every selector."""
+
+    def __init__(self) -> None:
+        self._stores: dict[str, MemoryStore] = {}
+
+    def add(self, labels: Mapping[str, str], samples: Iterable[tuple[float, float]]) -> None:
+        self._stores.setdefault(labels["__name__"], MemoryStore()).add(labels, samples)
+
+    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Series]:
+        name = next(m.value for m in matchers if m.name == "__name__")
+        store = self._stores.get(name)
+        return store.select(matchers, start_ms, end_ms) if store is not None else []
 
 
 def key(name: str, /, **labels: object) -> Key:
@@ -67,8 +82,8 @@ class Scene:
 
     # --- reading it
 
-    def store(self, until: float = NOW, step: float = STEP) -> MemoryStore:
-        store = MemoryStore()
+    def store(self, until: float = NOW, step: float = STEP) -> ByName:
+        store = ByName()
         for one in sorted({*self.before, *self.after} - self.steps.keys()):
             store.add(dict(one), self._samples(one, until, step))
         for one, samples in self.steps.items():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
 from alerts.diagnosis import desk as desk_module
 from alerts.diagnosis.desk import Desk, Surroundings, collectors
@@ -164,4 +165,6 @@ def test_a_walk_that_fails_holds_nothing_back(monkeypatch: pytest.MonkeyPatch) -
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr(desk_module, "diagnose", broken)
-    assert Play(scenes.killed(), 90).run().sent == [(*BROKER, "warning")]
+    with capture_logs() as logs:
+        assert Play(scenes.killed(), 90).run().sent == [(*BROKER, "warning")]
+    assert [line["event"] for line in logs] == ["walk failed"]

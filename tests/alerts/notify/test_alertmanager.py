@@ -192,7 +192,9 @@ def test_secret_that_cannot_be_read_is_tried_again(server: Server, start: Start,
         "it failed",
         lambda: registry.get_sample_value("klaxon_notifications_failed_total", {"peer": server.url[7:]}) != 0,
     )
-    token.write_text("abc")
+    written = tmp_path / "written"
+    written.write_text("abc")
+    written.replace(token)
     emptied(box)
     assert server.requests[-1][1]["Authorization"] == "Bearer abc"
 
