@@ -329,6 +329,13 @@ def test_rows_of_offsets_follow_another_order_and_another_table() -> None:
     assert told(rows) == [("orders", 0, 11, 0), ("orders", 3, 10, 0)]
 
 
+def test_rows_of_offsets_follow_names_of_equal_length() -> None:
+    table, decoder = answers.table_of({"aaa": [0, 1], "bbb": [0, 1]}), wire.ListOffsetsDecoder()
+    decoder.decode(encoded(some_offsets(("aaa", 0, 0, 1), ("bbb", 0, 0, 2))), table)
+    body = encoded(some_offsets(("bbb", 0, 0, 1), ("aaa", 0, 0, 2)))
+    assert told(decoder.decode(body, table)) == offset_rows(body, table)
+
+
 @pytest.mark.parametrize("entry", [("gone", 0, 0, 1), ("orders", 9, 0, 1), ("orders", -1, 0, 1)])
 def test_an_offset_that_nobody_asked_for_is_a_bad_answer(entry: tuple[str, int, int, int]) -> None:
     body = encoded(some_offsets(("billing", 0, 0, 3), entry))
@@ -440,6 +447,38 @@ def test_errors_of_groups_and_commits_are_those_of_the_newest_answer() -> None:
     assert table.group_errors == {"shipping": 16}
     assert committed(table) == commit_rows(body)
     assert decoder.decode(encoded(some_commits())).group_errors == {}
+
+
+def renamed_group(m: Any) -> None:
+    m.groups[1].group_id = "bills"
+
+
+def renamed_topic(m: Any) -> None:
+    m.groups[1].topics[0].name = "errors"
+
+
+def failed_group(m: Any) -> None:
+    m.groups[1].error_code = 16
+
+
+def failed_commit(m: Any) -> None:
+    m.groups[1].topics[0].partitions[0].error_code = 3
+
+
+@pytest.mark.parametrize(
+    "change", [renamed_group, renamed_topic, failed_group, failed_commit], ids=lambda c: str(c.__name__)
+)
+def test_what_changes_without_changing_the_size_is_seen(change: Callable[[Any], None]) -> None:
+    message, decoder = some_commits(), wire.OffsetFetchDecoder()
+    before = encoded(message)
+    decoder.decode(before)
+    change(message)
+    body = encoded(message)
+    assert len(body) == len(before)
+    table = decoder.decode(body)
+    assert committed(table) == commit_rows(body)
+    assert table.groups == tuple(sorted(g.group_id for g in message.groups))
+    assert table.group_errors == {g.group_id: g.error_code for g in message.groups if g.error_code}
 
 
 def test_a_new_commit_makes_new_key_columns() -> None:
