@@ -23,7 +23,7 @@ from exporter.facts.groups import CommitTable
 from exporter.facts.log_dirs import LogDir, LogDirTable
 from exporter.facts.partitions import END, START, OffsetRows, Partition, PartitionTable
 from exporter.kafka import messages, wire
-from exporter.kafka.connection import Api
+from exporter.kafka.api import Api
 from exporter.kafka.errors import BadAnswer, BrokerError
 from tests.exporter.kafka import wire_answers as answers
 from tests.exporter.kafka.wire_answers import encoded, tagged
@@ -105,10 +105,11 @@ def test_metadata_is_what_kafka_python_decodes(message: Any, data: st.DataObject
     assert_native(table.topic, table.partition, table.leader, table.leader_epoch, table.error, table.replicas.values)
 
 
-def test_metadata_takes_more_replicas_than_one_byte_counts() -> None:
+@pytest.mark.parametrize("field", ["replica_nodes", "isr_nodes", "offline_replicas"])
+@pytest.mark.parametrize("count", [126, 127, 200])
+def test_metadata_takes_more_replicas_than_one_byte_counts(field: str, count: int) -> None:
     message = some_metadata()
-    message.topics[0].partitions[1].replica_nodes = list(range(200))
-    message.topics[0].partitions[1].isr_nodes = list(range(127))
+    setattr(message.topics[0].partitions[1], field, list(range(count)))
     body = encoded(message)
     assert list(wire.MetadataDecoder().decode(body)) == metadata_rows(body)
 
