@@ -399,7 +399,9 @@ def diagnose(
     known = loaded.trees.by_name
     if tree is not None and tree not in known:
         raise LookupError(f"there is no tree {tree!r}; there are: {', '.join(sorted(known))}")
-    chosen = [known[tree]] if tree is not None else [t for _, t in sorted(known.items()) if not t.file.given]
+    chosen = (
+        [known[tree]] if tree is not None else [t for _, t in sorted(known.items()) if set(t.file.given) <= {"cluster"}]
+    )
     findings: list[tuple[Finding, str]] = []
     for name in [cluster] if cluster is not None else clusters:
         seen = world(name, now)

@@ -71,7 +71,11 @@ def imports(path: Path) -> Iterator[str]:
             assert node.level == 0, f"{path.name}:{node.lineno} uses a relative import; write the whole name"
             base = node.module or ""
             yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names if (ROOT / base.replace(".", "/") / f"{alias.name}.py").exists())
+            yield from (
+                f"{base}.{alias.name}"
+                for alias in node.names
+                if (ROOT / base.replace(".", "/") / f"{alias.name}.py").exists()
+            )
 
 
 def layer(module: str) -> int:
@@ -92,13 +96,17 @@ def test_imports_point_one_way(module: str, path: Path) -> None:
     for name in imports(path):
         room = name.split(".")[0]
         if room in LIBRARIES:
-            assert inside(module, LIBRARIES[room]), f"{module} imports {name}; that library belongs to {LIBRARIES[room]}"
+            assert inside(module, LIBRARIES[room]), (
+                f"{module} imports {name}; that library belongs to {LIBRARIES[room]}"
+            )
         if room not in ROOMS:
             continue
         if module.split(".")[0] == "demo":
             assert room == "demo", f"{module} imports {name}: demo is a leaf"
         elif room == "demo":
-            assert inside(module, ("klaxon.demo", "klaxon.cli")), f"{module} imports {name}: only klaxon's demo command may"
+            assert inside(module, ("klaxon.demo", "klaxon.cli")), (
+                f"{module} imports {name}: only klaxon's demo command may"
+            )
         elif (module, name) not in ABOVE_ITS_LAYER:
             assert layer(name) <= layer(module), f"{module} imports {name}, which lies above it"
 

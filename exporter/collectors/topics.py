@@ -91,7 +91,7 @@ class TopicsCollector:
 
 def below_min_isr(table: PartitionTable, min_isr: I32) -> Sequence[str]:
     """Names of topics with a partition whose ISR is smaller than min.insync.replicas."""
-    below = table.topic[table.isr.counts() < min_isr[table.topic]]
+    below = table.topic[table.isr.counts() < np.minimum(min_isr[table.topic], table.replicas.counts())]
     return [table.topics[t] for t in np.unique(below).tolist()]
 
 

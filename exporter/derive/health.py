@@ -15,8 +15,9 @@ NO_LEADER = -1
 class PartitionHealth:
     """One entry per partition row of ``table``; ``missing_row``/``missing_broker`` have one per replica that is not in sync.
 
-    Formulas: under-replicated = in-sync < replicas; under min ISR = in-sync < min.insync.replicas (Kafka's ``ReplicaManager.UnderMinIsrPartitionCount``, leaderless
-    partitions included); at min ISR = in-sync == min.insync.replicas while in-sync < replicas, so that a topic of RF == min.insync.replicas is not at its limit when whole.
+    Formulas: under-replicated = in-sync < replicas; under min ISR = in-sync < ``min_isr``, which is min(min.insync.replicas, replicas) as in Kafka's
+    ``Partition.effectiveMinIsr`` (a topic with fewer replicas than its setting asks for can be written; compare Kafka's ``ReplicaManager.UnderMinIsrPartitionCount``, leaderless
+    partitions included); at min ISR = in-sync == ``min_isr`` while in-sync < replicas, so that a topic of RF == min.insync.replicas is not at its limit when whole.
     """
 
     table: PartitionTable
@@ -36,7 +37,8 @@ def partition_health(facts: TopicFacts) -> PartitionHealth:
     """Judge every partition of one Metadata answer."""
     table = facts.partitions
     replicas, in_sync = table.replicas.counts(), table.isr.counts()
-    min_isr = facts.min_insync_replicas[table.topic] if len(table) else np.zeros(0, dtype=np.int32)
+    configured = facts.min_insync_replicas[table.topic] if len(table) else np.zeros(0, dtype=np.int32)
+    min_isr = np.minimum(configured, replicas).astype(np.int32)
     leaderless = table.leader == NO_LEADER
     under_replicated = in_sync < replicas
     missing_row, missing_broker = _missing_replicas(table)

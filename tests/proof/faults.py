@@ -42,7 +42,7 @@ EXPECTED = (
     Expected(
         "single-replica-topic", "KafkaBrokerUnavailable", "broker/{node}", "critical", ("broker-process-dead",), 11, 10
     ),
-    Expected("log-dir-failed", "KafkaLogDirFailed", "broker/{node}", "warning", ("log-dir-failed",), 10, 60, 30),
+    Expected("log-dir-failed", "KafkaLogDirFailed", "broker/{node}", "warning", ("log-dir-failed",), 10, 30, 30),
     Expected("quorum-lost", "KafkaNoController", "cluster", "critical", ("quorum-lost",), 12, 10),
     Expected("broker-stopped", "KafkaBrokerUnavailable", "broker/{node}", "warning", ("stopped-on-purpose",), 5, 300),
 )

@@ -31,8 +31,9 @@ def test_health_is_what_each_partition_says(rows: list[Partition], min_isr: int)
         assert table.row(i) == p
         assert health.leaderless[i] == (p.leader == -1)
         assert health.under_replicated[i] == (len(p.isr) < len(p.replicas))
-        assert health.under_min_isr[i] == (len(p.isr) < min_isr)
-        assert health.at_min_isr[i] == (len(p.isr) == min_isr and len(p.isr) < len(p.replicas))
+        needed = min(min_isr, len(p.replicas))
+        assert health.under_min_isr[i] == (len(p.isr) < needed)
+        assert health.at_min_isr[i] == (needed > 0 and len(p.isr) == needed and len(p.isr) < len(p.replicas))
         assert health.preferred[i] == (bool(p.replicas) and p.leader == p.replicas[0])
         assert [b for r, b in missing if r == i] == sorted(set(p.replicas) - set(p.isr))
 
