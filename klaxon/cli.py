@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -220,6 +221,9 @@ def diagnose(
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     jmx: JmxOption = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--set", help="What a tree asks about: broker=2; once per name.")
+    ] = None,
     output: Annotated[str, typer.Option(help="text or json.")] = "text",
 ) -> None:
     """Walk the decision trees now: on a running Klaxon, or by collecting from the cluster with --bootstrap or --config."""
@@ -228,7 +232,7 @@ def diagnose(
 
         try:
             loaded = _source(config, bootstrap, jmx, None, None, None).load()
-            findings = diagnose_once(loaded, cluster, tree)
+            findings = diagnose_once(loaded, cluster, tree, dict(n.split("=", 1) for n in names or [] if "=" in n))
         except ConfigError as error:
             _usage(str(error))
         except LookupError as error:
@@ -238,7 +242,8 @@ def diagnose(
         raise typer.Exit(
             UNKNOWN if unsure else FINDINGS if any(f.cause != "already-healed" for f, _ in findings) else OK
         )
-    params = {k: v for k, v in (("tree", tree), ("cluster", cluster), ("output", output)) if v is not None}
+    params: dict[str, str | list[str]] = {"output": output, "set": names or []}
+    params |= {k: v for k, v in (("tree", tree), ("cluster", cluster)) if v is not None}
     print(_get(url, "/api/klaxon/diagnose", params).text.rstrip())
 
 
@@ -308,7 +313,7 @@ def version() -> None:
         print(f"  {name} {metadata.version(name)}")
 
 
-def _get(url: str, path: str, params: dict[str, str] | None = None) -> requests.Response:
+def _get(url: str, path: str, params: Mapping[str, str | list[str]] | None = None) -> requests.Response:
     """GET; what goes wrong is told in one line and ends the command."""
     try:
         answer = requests.get(f"{url.rstrip('/')}{path}", params=params, timeout=30)

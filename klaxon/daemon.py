@@ -271,8 +271,10 @@ class Daemon:
     def query_range(self, expr: str, start: float, end: float, step: float) -> Sequence[Series]:
         return Evaluator(self._history).evaluate_range(parse(expr), start, end, step)
 
-    def diagnose(self, cluster: str | None, tree: str | None) -> Sequence[tuple[Finding, str]]:
-        return diagnose(self._loaded, self.clusters(), self._world, self._clock(), cluster, tree)
+    def diagnose(
+        self, cluster: str | None, tree: str | None, names: Mapping[str, str]
+    ) -> Sequence[tuple[Finding, str]]:
+        return diagnose(self._loaded, self.clusters(), self._world, self._clock(), cluster, tree, names)
 
     # --- reload
 
@@ -392,8 +394,9 @@ def diagnose(
     now: float,
     cluster: str | None,
     tree: str | None,
+    names: Mapping[str, str],
 ) -> Sequence[tuple[Finding, str]]:
-    """Walk one tree, or all that need nothing bound beforehand, on one cluster or all. Raises LookupError with what there is."""
+    """Walk one tree, or all that need no more than ``names`` (broker -> 2 and the like), on one cluster or all. Raises LookupError with what there is."""
     if cluster is not None and cluster not in clusters:
         raise LookupError(f"there is no cluster {cluster!r}; configured: {', '.join(clusters)}")
     known = loaded.trees.by_name
@@ -406,7 +409,7 @@ def diagnose(
     for name in [cluster] if cluster is not None else clusters:
         seen = world(name, now)
         for one in chosen:
-            case = Case(one.file.title, "cluster", {"cluster": name})
+            case = Case(one.file.title, "cluster", {**names, "cluster": name})
             findings += [(f, text.page(_as_incident(f, now), now)) for f in walk(loaded.trees, one, case, seen)]
     return findings
 

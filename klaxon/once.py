@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from alerts.diagnosis.walk import World
 from alerts.model import Finding
@@ -33,7 +33,9 @@ class NoBook:
         return None
 
 
-def diagnose_once(loaded: Loaded, cluster: str | None, tree: str | None) -> Sequence[tuple[Finding, str]]:
+def diagnose_once(
+    loaded: Loaded, cluster: str | None, tree: str | None, names: Mapping[str, str]
+) -> Sequence[tuple[Finding, str]]:
     """Findings with their text. Raises LookupError for an unknown cluster or tree."""
     history, page, jmx = History(), Page(complete()), JpypeTransport()
     history.keep(requirements(loaded))
@@ -56,7 +58,9 @@ def diagnose_once(loaded: Loaded, cluster: str | None, tree: str | None) -> Sequ
             servers = ",".join(loaded.config.clusters[name].bootstrap_servers)
             return World(Evaluator(history), at, lines[name].coverage(), servers)
 
-        return diagnose(loaded, sorted(lines) or sorted(loaded.config.clusters), world, time.time(), cluster, tree)
+        return diagnose(
+            loaded, sorted(lines) or sorted(loaded.config.clusters), world, time.time(), cluster, tree, names
+        )
     finally:
         for runner in runners:
             runner.stop()

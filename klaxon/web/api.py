@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -36,8 +36,10 @@ class Asked(Protocol):
 
     def incidents(self) -> Sequence[IncidentView]: ...
 
-    def diagnose(self, cluster: str | None, tree: str | None) -> Sequence[tuple[Finding, str]]:
-        """Walk the trees now: each finding with its text. Raises LookupError for an unknown cluster or tree."""
+    def diagnose(
+        self, cluster: str | None, tree: str | None, names: Mapping[str, str]
+    ) -> Sequence[tuple[Finding, str]]:
+        """Walk the trees now with ``names`` bound: each finding with its text. Raises LookupError for an unknown cluster or tree, or a name that is needed."""
         ...
 
 
@@ -70,8 +72,9 @@ def routes(asked: Asked, clock: Callable[[], float] = time.time) -> list[Route]:
 
     async def diagnose(request: Request) -> Response:
         params = request.query_params
+        names = dict(one.split("=", 1) for one in params.getlist("set") if "=" in one)
         try:
-            walked = await asyncio.to_thread(asked.diagnose, params.get("cluster"), params.get("tree"))
+            walked = await asyncio.to_thread(asked.diagnose, params.get("cluster"), params.get("tree"), names)
         except LookupError as error:
             return PlainTextResponse(f"{error.args[0]}\n", 404)
         if params.get("output") == "json":

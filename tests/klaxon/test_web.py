@@ -72,7 +72,7 @@ class Plain:
     def query_range(self, expr: str, start: float, end: float, step: float) -> Sequence[Series]:
         return [Series(Labels.of({"__name__": expr}), np.array([1000, 2000], dtype=np.int64), np.array([1.0, 0.5]))]
 
-    def diagnose(self, cluster: str | None, tree: str | None) -> Sequence[Any]:
+    def diagnose(self, cluster: str | None, tree: str | None, names: Mapping[str, str]) -> Sequence[Any]:
         raise LookupError(f"there is no tree {tree!r}")
 
 

@@ -63,7 +63,9 @@ def test_a_dead_broker_becomes_one_incident_with_its_cause(healthy_cluster: demo
     assert told.returncode == 1
     assert "Broker 2 is down" in told.stdout
     assert "Broker 2 is down" in requests.get(f"{klaxon.url}/incidents/{incident['id']}", timeout=5).text
-    walked = command(klaxon, "diagnose", "broker-unavailable")
+    unnamed = command(klaxon, "diagnose", "broker-unavailable")
+    assert "--set broker=" in unnamed.stderr
+    walked = command(klaxon, "diagnose", "broker-unavailable", "--set", "broker=2")
     assert "Broker 2 is down" in walked.stdout, walked.stderr
     healthy_cluster.start_node(2)
     wait_until(lambda: klaxon.incidents()[0]["closed_at"], 90, "the incident is closed")
