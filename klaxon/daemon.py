@@ -402,9 +402,11 @@ def diagnose(
     known = loaded.trees.by_name
     if tree is not None and tree not in known:
         raise LookupError(f"there is no tree {tree!r}; there are: {', '.join(sorted(known))}")
-    chosen = (
-        [known[tree]] if tree is not None else [t for _, t in sorted(known.items()) if set(t.file.given) <= {"cluster"}]
-    )
+    bound = {"cluster", *names}
+    if tree is not None and (missing := [n for n in known[tree].file.given if n not in bound]):
+        needed = " ".join(f"--set {name}=…" for name in missing)
+        raise LookupError(f"the tree {tree} asks about one {' and '.join(missing)}; name it by {needed}")
+    chosen = [known[tree]] if tree is not None else [t for _, t in sorted(known.items()) if set(t.file.given) <= bound]
     findings: list[tuple[Finding, str]] = []
     for name in [cluster] if cluster is not None else clusters:
         seen = world(name, now)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from alerts.model import Finding
 from alerts.promql.errors import QueryError
 from alerts.promql.values import Matrix, Scalar, String, Value, Vector
+from exporter.history.errors import HistoryError
 from exporter.series import Series, is_stale
 from klaxon.web.view import IncidentView
 
@@ -93,7 +94,7 @@ async def _answer(run: Callable[[], dict[str, Any]]) -> Response:
     """Prometheus's envelope around a result or an error."""
     try:
         return JSONResponse({"status": "success", "data": await asyncio.to_thread(run)})
-    except (QueryError, ValueError) as error:
+    except (QueryError, HistoryError, ValueError) as error:
         return JSONResponse({"status": "error", "errorType": "bad_data", "error": str(error)}, 400)
 
 
