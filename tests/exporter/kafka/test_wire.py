@@ -114,6 +114,16 @@ def test_metadata_takes_more_replicas_than_one_byte_counts(field: str, count: in
     assert list(wire.MetadataDecoder().decode(body)) == metadata_rows(body)
 
 
+def test_a_length_of_two_bytes_is_never_taken_for_one_of_one() -> None:
+    """Read as one byte, the length would lead to the last byte of the ISR, taken for a list of one, and from there to a zero: a plausible partition."""
+    message = some_metadata()
+    partition = message.topics[0].partitions[1]
+    partition.isr_nodes = [*range(126), 2]
+    partition.offline_replicas = [256]
+    body = encoded(message)
+    assert list(wire.MetadataDecoder().decode(body)) == metadata_rows(body)
+
+
 def test_metadata_reads_null_lists_as_empty() -> None:
     body = encoded(some_metadata(offline=0))
     empty_offline = b"\x01\x00"
