@@ -25,7 +25,7 @@ from exporter.kafka.api import Api
 from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.connection import Connection, Deadline, Monotonic, Resolve, Resolver
-from exporter.kafka.errors import BrokerError, ConnectionLost, KafkaError, Skipped, TimedOut, Unsupported
+from exporter.kafka.errors import BrokerError, ConnectionLost, KafkaError, Refused, Skipped, TimedOut, Unsupported
 from exporter.kafka.probe import Probe
 from exporter.kafka.security import PLAINTEXT, SecurityConfig
 
@@ -547,32 +547,29 @@ class Reader:
 
     def quorum(self) -> Quorum:
         with self._forwarded_lock:
-            node, lane = self._forwarded_lane()
-            api = self._quorum_api(node)
-            deadline = lane.connection.deadline(self._timeouts.forwarded)
-            future = lane.submit(
-                lambda: self._answer(
-                    node,
-                    lane.connection,
-                    api,
-                    lambda: messages.quorum_request(api),
-                    lambda b: messages.quorum(b, api),
-                    deadline,
-                )
-            )
-            try:
-                answer = future.result(self._timeouts.forwarded + GRACE)
-            except StillWaiting:
-                answer = Answer(
-                    self._clock(),
-                    self._timeouts.forwarded,
-                    error=TimedOut("the call did not end in time", phase="answer", node=node, request=api.name),
-                )
-            if answer.error is not None or answer.value is None:
-                # The next try goes through another broker, which may have a way to the controller that this one has not.
-                self._drop_forwarded()
-                raise answer.error or KafkaError("no answer", node=node, request=api.name)
+            answer = self._ask_quorum()
+            if isinstance(answer.error, Refused | ConnectionLost):
+                # The broker that carried our question is gone, which says nothing about the controller: ask through another at once.
+                answer = self._ask_quorum()
+        if answer.error is not None or answer.value is None:
+            raise answer.error or KafkaError("no answer", request=messages.DESCRIBE_QUORUM_V2.name)
         return answer.value
+
+    def _ask_quorum(self) -> Answer[Quorum]:
+        """Ask through the broker that carried the last question; after an error the next one goes through another."""
+        node, lane = self._forwarded_lane()
+        api = self._quorum_api(node)
+        deadline = lane.connection.deadline(self._timeouts.forwarded)
+        make, read = partial(messages.quorum_request, api), lambda body: messages.quorum(body, api)
+        future = lane.submit(lambda: self._answer(node, lane.connection, api, make, read, deadline))
+        try:
+            answer = future.result(self._timeouts.forwarded + GRACE)
+        except StillWaiting:
+            error = TimedOut("the call did not end in time", phase="answer", node=node, request=api.name)
+            answer = Answer(self._clock(), self._timeouts.forwarded, error=error)
+        if answer.error is not None:
+            self._drop_forwarded()
+        return answer
 
     def _quorum_api(self, node: int) -> Api:
         with self._lock:
