@@ -21,8 +21,11 @@ endif
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not proof" $(TEST_ARGS)
 
-## proof: every long promise as a script; results go to docs/proof.md
+## proof: every long promise: the long tests on real brokers, then scripts whose results go to docs/proof.md
 proof: $(INSTALLED)
+ifndef PROOF_ARGS
+	$(BIN)/python -m pytest -m proof
+endif
 	$(BIN)/python -m tests.proof $(PROOF_ARGS)
 
 ## bench: what a cycle, a scrape and a rule pass cost; results go to docs/performance.md

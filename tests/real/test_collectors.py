@@ -149,6 +149,7 @@ def test_kill_one_broker(healthy_cluster: demo.Cluster, watched: Watched) -> Non
     assert not back.derived.departures
 
 
+@pytest.mark.proof
 def test_stop_one_broker_cleanly(healthy_cluster: demo.Cluster, watched: Watched) -> None:
     victim = ordinary(healthy_cluster)
     at = time.time()
@@ -168,6 +169,7 @@ def test_stop_one_broker_cleanly(healthy_cluster: demo.Cluster, watched: Watched
     watched.whole()
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("how", ["kill", "hang"])
 def test_lose_the_controller(healthy_cluster: demo.Cluster, watched: Watched, how: str) -> None:
     victim = faults.active_controller(healthy_cluster)
@@ -188,6 +190,7 @@ def test_lose_the_controller(healthy_cluster: demo.Cluster, watched: Watched, ho
     watched.whole()
 
 
+@pytest.mark.proof
 def test_lose_the_quorum(healthy_cluster: demo.Cluster, watched: Watched) -> None:
     controller = faults.active_controller(healthy_cluster)
     other = ordinary(healthy_cluster)

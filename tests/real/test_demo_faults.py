@@ -46,6 +46,7 @@ def test_a_failed_log_dir_is_offline_for_kafka_and_comes_back(healthy_cluster: C
     assert faults.offline_log_dirs(healthy_cluster, 2) == []
 
 
+@pytest.mark.proof
 def test_a_lost_quorum_is_healed(healthy_cluster: Cluster) -> None:
     details = faults.break_(healthy_cluster, "quorum-lost", node=3)
     assert (details["survivor"], details["nodes"]) == (3, [1, 2])
@@ -53,6 +54,7 @@ def test_a_lost_quorum_is_healed(healthy_cluster: Cluster) -> None:
     assert faults.active_controller(healthy_cluster) in healthy_cluster.node_ids
 
 
+@pytest.mark.proof
 def test_killing_the_controller_elects_another(healthy_cluster: Cluster) -> None:
     controller = faults.active_controller(healthy_cluster)
     assert faults.break_(healthy_cluster, "controller-killed")["nodes"] == [controller]
@@ -61,6 +63,7 @@ def test_killing_the_controller_elects_another(healthy_cluster: Cluster) -> None
     )
 
 
+@pytest.mark.proof
 def test_the_single_replica_topic_loses_its_leader_and_goes_when_healed(healthy_cluster: Cluster) -> None:
     faults.break_(healthy_cluster, "single-replica-topic")
     healthy_cluster.wait_until(
