@@ -83,9 +83,12 @@ def create_topics(cluster: demo.Cluster, size: Size) -> None:
         wanted = [NewTopic(n, size.partitions, 2) for n in names[at : at + TOPICS_PER_REQUEST]]
         for future in client.create_topics(wanted, request_timeout=60, operation_timeout=60).values():
             future.result()
-    cluster.wait_until(
-        lambda: len(kafka.topics(cluster.bootstrap_servers)) >= size.topics, LIMIT_S, "all topics are known"
-    )
+    # Each broker is asked itself: on a busy machine one may be behind the others.
+    for broker in cluster.broker_ids:
+        address = cluster.address(broker)
+        cluster.wait_until(
+            lambda at=address: len(kafka.topics(at)) >= size.topics, LIMIT_S, f"broker {broker} knows all topics"
+        )
     cluster.wait_healthy(LIMIT_S)
 
 
@@ -138,7 +141,8 @@ class Mover:
 
 def move(size: Size, bootstrap_servers: str) -> None:
     """Fill the cluster, say done, then a step for each line of standard input."""
-    producer = Producer({**kafka.client_settings(bootstrap_servers), "linger.ms": 50, "acks": "all"})
+    patience = {"topic.metadata.propagation.max.ms": int(LIMIT_S * 1000), "message.timeout.ms": int(LIMIT_S * 1000)}
+    producer = Producer({**kafka.client_settings(bootstrap_servers), **patience, "linger.ms": 50, "acks": "all"})
     admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers.split(","))
     ends = FIRST_RECORDS
     produce(producer, size, FIRST_RECORDS)

@@ -230,7 +230,7 @@ def inline_lanes(reader: Any) -> Iterator[None]:
         future.set_result(call())
         return future
 
-    with patch.object(Lane, "submit", at_once), patch.object(reader, "_lock", threading.RLock()):
+    with patch.object(Lane, "submit", at_once), patch.object(reader, "_lock", threading.RLock(), create=True):
         yield
 
 

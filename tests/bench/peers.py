@@ -1,0 +1,175 @@
+"""Other exporters on the same cluster in the same run: kafka_exporter and kminion when KAFKA_EXPORTER= and KMINION= name their binaries, and jmxquery."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import jmxquery
+import psutil
+import yaml
+
+from demo import Cluster
+from exporter.facts.cluster import Role
+from exporter.jmx.catalogue import shipped
+from exporter.jmx.transport import Kind
+from tests.bench.cluster_m import Mover
+from tests.bench.costs import cpu_seconds
+from tests.bench.daemon import samples
+from tests.klaxon_process import free_port
+
+START_LIMIT_S = 60.0
+SCRAPE_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResult:
+    """Wall and CPU seconds of each scrape; peak memory in MB; series and bytes of the last page."""
+
+    name: str
+    wall: list[float]
+    cpu: list[float]
+    peak_mb: float
+    series: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class JmxQueryResult:
+    """CPU (children's, the Java start included) and wall seconds of reading the same attributes from all nodes, a call per node."""
+
+    cpu: list[float]
+    wall: list[float]
+    values: int
+
+
+def measure(cluster: Cluster, mover: Mover, scrapes: int) -> list[PeerResult]:
+    """Every peer whose binary is named."""
+    found: list[PeerResult] = []
+    for name, start in (("KAFKA_EXPORTER", kafka_exporter), ("KMINION", kminion)):
+        if binary := os.environ.get(name):
+            with tempfile.TemporaryDirectory() as folder, start(binary, cluster, Path(folder)) as (process, port):
+                found.append(scraped(name.lower(), process, port, mover, scrapes))
+    return found
+
+
+@contextmanager
+def kafka_exporter(binary: str, cluster: Cluster, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
+    port = free_port()
+    servers = [f"--kafka.server={s}" for s in cluster.bootstrap_servers.split(",")]
+    with ended([binary, *servers, f"--web.listen-address=127.0.0.1:{port}"], folder, {}) as process:
+        yield process, port
+
+
+@contextmanager
+def kminion(binary: str, cluster: Cluster, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
+    port = free_port()
+    config = folder / "kminion.yaml"
+    everything = {"enabled": True, "scrapeMode": "adminApi", "granularity": "partition", "allowedGroups": [".*"]}
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "kafka": {"brokers": cluster.bootstrap_servers.split(",")},
+                "minion": {
+                    "consumerGroups": everything,
+                    "topics": {"granularity": "partition", "allowedTopics": [".*"]},
+                    "logDirs": {"enabled": True},
+                },
+                "exporter": {"host": "127.0.0.1", "port": port},
+            }
+        )
+    )
+    with ended([binary], folder, {"CONFIG_FILEPATH": str(config)}) as process:
+        yield process, port
+
+
+@contextmanager
+def ended(argv: list[str], folder: Path, environment: Mapping[str, str]) -> Iterator[psutil.Popen]:
+    with (folder / "log").open("wb") as log:
+        process = psutil.Popen(argv, stdout=log, stderr=log, cwd=folder, env={**os.environ, **environment})
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def scraped(name: str, process: psutil.Popen, port: int, mover: Mover, count: int) -> PeerResult:
+    """The first scrape only warms up."""
+    wall: list[float] = []
+    cpu: list[float] = []
+    body = first(port)
+    for _ in range(count):
+        mover.step()
+        before, begun = cpu_seconds(process), time.perf_counter()
+        body = page(port)
+        wall.append(time.perf_counter() - begun)
+        cpu.append(cpu_seconds(process) - before)
+    return PeerResult(name, wall, cpu, peak_mb(process.pid), samples(body), len(body))
+
+
+def first(port: int) -> bytes:
+    deadline = time.monotonic() + START_LIMIT_S
+    while True:
+        try:
+            return page(port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def page(port: int) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SCRAPE_LIMIT_S)
+    connection.request("GET", "/metrics")
+    return connection.getresponse().read()
+
+
+def peak_mb(pid: int) -> float:
+    """The largest resident size so far (VmHWM)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
+
+
+# --- jmxquery
+
+
+def jmx_query(cluster: Cluster, rounds: int) -> JmxQueryResult | None:
+    """The attributes of our own catalogue; None where no Java with JNDI is on the path (the one that Klaxon brings has none)."""
+    if shutil.which("java") is None:
+        return None
+    queries = wanted(cluster.version)
+    cpu: list[float] = []
+    wall: list[float] = []
+    values = 0
+    for _ in range(rounds):
+        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        values = sum(asked(address, queries) for address in cluster.jmx_targets.values())
+        wall.append(time.perf_counter() - begun)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return JmxQueryResult(cpu, wall, values)
+
+
+def asked(address: str, queries: list[jmxquery.JMXQuery]) -> int:
+    """How many values one call gives."""
+    connection = jmxquery.JMXConnection(f"service:jmx:rmi:///jndi/rmi://{address}/jmxrmi")
+    return len(connection.query(queries, timeout=60))
+
+
+def wanted(version: str) -> list[jmxquery.JMXQuery]:
+    plan = shipped().plan(version, frozenset({Role.BROKER, Role.CONTROLLER}))
+    return [
+        jmxquery.JMXQuery(bean.bean, attribute.name, item)
+        for bean in plan.beans
+        for attribute in bean.attributes
+        for item in (attribute.items if attribute.kind is Kind.COMPOSITE else (None,))
+    ]
