@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ TOPICS_PER_REQUEST = 100
 FIRST_RECORDS = 10
 """Records of each partition before the first step."""
 LIMIT_S = 180.0
+COMMITTERS = 4
+"""Commits wait for replication, and a broker takes a connection's requests one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,44 +145,46 @@ class Mover:
 def move(size: Size, bootstrap_servers: str) -> None:
     """Fill the cluster, say done, then a step for each line of standard input."""
     patience = {"topic.metadata.propagation.max.ms": int(LIMIT_S * 1000), "message.timeout.ms": int(LIMIT_S * 1000)}
-    producer = Producer({**kafka.client_settings(bootstrap_servers), **patience, "linger.ms": 50, "acks": "all"})
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers.split(","))
+    # librdkafka sends a request for each partition, and a broker takes a connection's requests one by one: none may wait for replication.
+    producer = Producer({**kafka.client_settings(bootstrap_servers), **patience, "linger.ms": 50, "acks": "1"})
+    admins = [KafkaAdminClient(bootstrap_servers=bootstrap_servers.split(",")) for _ in range(COMMITTERS)]
     ends = FIRST_RECORDS
     produce(producer, size, FIRST_RECORDS)
-    commit_all(admin, size, ends)
+    commit_all(admins, size, ends)
     print("done", flush=True)
     for _ in sys.stdin:
         produce(producer, size, 1)
         ends += 1
-        commit_all(admin, size, ends, surely=False)
+        commit_all(admins, size, ends, surely=False)
         print("done", flush=True)
 
 
 def produce(producer: Producer, size: Size, count: int) -> None:
     """``count`` records to every partition."""
     failed: list[str] = []
+
+    def delivered(error: object, _: object) -> None:
+        if error is not None:
+            failed.append(str(error))
+
     for number in range(size.topics):
         for partition in range(size.partitions):
             for _ in range(count):
-                producer.produce(
-                    size.topic(number),
-                    b"x" * 100,
-                    partition=partition,
-                    on_delivery=lambda error, _: failed.append(str(error)) if error else None,
-                )
+                producer.produce(size.topic(number), b"x" * 100, partition=partition, on_delivery=delivered)
         producer.poll(0)
     if producer.flush(LIMIT_S) or failed:
         raise RuntimeError(f"{len(failed)} records were not taken, for example: {failed[:1]}")
 
 
-def commit_all(admin: KafkaAdminClient, size: Size, ends: int, *, surely: bool = True) -> None:
+def commit_all(admins: Sequence[KafkaAdminClient], size: Size, ends: int, *, surely: bool = True) -> None:
     """Commit for every group, some way behind the end. ``surely`` reads it back: a commit to a coordinator that still loads can be lost without an error."""
     missing = list(range(size.groups))
     deadline = time.monotonic() + LIMIT_S
     while missing:
-        for group in missing:
-            commit(admin, size, group, ends)
-        missing = [g for g, held in enumerate(committed(admin, size)) if held == 0] if surely else []
+        with ThreadPoolExecutor(len(admins)) as pool:
+            shares = [missing[i :: len(admins)] for i in range(len(admins))]
+            list(pool.map(lambda admin, share: [commit(admin, size, g, ends) for g in share], admins, shares))
+        missing = [g for g, held in enumerate(committed(admins[0], size)) if held == 0] if surely else []
         if missing and time.monotonic() > deadline:
             raise RuntimeError(f"{len(missing)} groups do not keep their commits")
 

@@ -272,9 +272,9 @@ def measure(cluster: Cluster, mover: Mover, count: int) -> CycleResult:
         begun = time.perf_counter()
         cycle = Cycle(reader, jmx, cluster.jmx_targets, clock)
         first_s = time.perf_counter() - begun
-        cycle.rounds(4, mover.step)
+        cycle.rounds(3, mover.step)
         still = cycle.rounds(count)
-        live = cycle.rounds(count, mover.step)
+        live = cycle.rounds(max(count // 2, 6), mover.step)
         assert jmx.child_pid is not None and cycle.snapshot is not None
         nodes = [part.value for part in cycle.snapshot.jmx.fresh(clock()).values()]
         return CycleResult(
@@ -284,7 +284,7 @@ def measure(cluster: Cluster, mover: Mover, count: int) -> CycleResult:
             cycle.series(),
             megabytes(psutil.Process()),
             megabytes(psutil.Process(jmx.child_pid)),
-            cycle.profile(min(count, 12), mover.step),
+            cycle.profile(min(count, 5), mover.step),
             sum(len(n.values) for n in nodes),
         )
     finally:

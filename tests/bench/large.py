@@ -31,6 +31,8 @@ PER_TOPIC = 10
 TOPICS_PER_GROUP = 10
 VARIANTS = 3
 """Rounds of answers, each with other offsets."""
+FILLED = 66
+"""Cycles, 15 seconds apart, after which the history holds all it keeps of partitions and groups: 15 minutes and some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +49,21 @@ class LargeResult:
 
 def measure(cycles: int, topics: int = 10_000, groups: int = 1_000) -> LargeResult:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        half = pool.submit(in_process, cycles, topics // 2, groups // 2).result()
+        half = pool.submit(in_process, cycles, topics // 2, groups // 2, False).result()
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        rounds, series, memory, profile = pool.submit(in_process, cycles, topics, groups).result()
+        rounds, series, memory, profile = pool.submit(in_process, cycles, topics, groups, True).result()
     half_cpu = statistics.median(half[0].kafka_cycle().cpu)
     return LargeResult(rounds, groups * TOPICS_PER_GROUP * PER_TOPIC, series, memory, half_cpu, profile)
 
 
-def in_process(cycles: int, topics: int, groups: int) -> tuple[Rounds, int, float, str]:
-    """Rounds, series on the page, memory in MB, and a profile."""
+def in_process(cycles: int, topics: int, groups: int, full: bool) -> tuple[Rounds, int, float, str]:
+    """Rounds, series on the page, memory in MB (with ``full`` once the history is as long as it gets), and a profile."""
     clock = SteppingClock()
     reader = CannedReader(Canned(topics, groups), clock)
     cycle = Cycle(reader, None, {}, clock)
     cycle.rounds(2, reader.step, pause=0.0)
     rounds = cycle.rounds(cycles, reader.step, pause=0.0)
+    cycle.rounds(FILLED - cycles if full else 0, reader.step, pause=0.0)
     memory = megabytes(psutil.Process())
     return rounds, cycle.series(), memory, cycle.profile(min(cycles, 4), reader.step)
 

@@ -153,8 +153,8 @@ def large_verdicts(large: LargeResult) -> list[Verdict]:
 
 def cycle_part(name: str, result: CycleResult) -> Iterable[str]:
     yield f"\n## A cycle at {name}\n"
-    yield f"{SIZES[name]}; {result.series:,} series on the page, {result.jmx_beans:,} JMX samples. Milliseconds, {len(result.live.requests)} cycles each; "
-    yield "*still*: nothing moves between cycles; *live*: every end offset and every commit moves.\n"
+    yield f"{SIZES[name]}; {result.series:,} series on the page, {result.jmx_beans:,} JMX samples. Milliseconds; "
+    yield f"*still*: {len(result.still.requests)} cycles between which nothing moves; *live*: {len(result.live.requests)} cycles, every end offset and every commit moves before each.\n"
     yield steps_table({"still": result.still, "live": result.live})
     yield f"\nThe Java process took {result.still.child_cpu * 1e3:.0f} ms (still) and {result.live.child_cpu * 1e3:.0f} ms (live) of CPU per poll of three brokers."
     yield f"Memory after these cycles: {result.memory_mb:.0f} MB here, {result.child_mb:.0f} MB the Java process.\n"
