@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -89,10 +90,12 @@ def create_topics(cluster: demo.Cluster, size: Size) -> None:
     # Each broker is asked itself: on a busy machine one may be behind the others.
     for broker in cluster.broker_ids:
         address = cluster.address(broker)
-        cluster.wait_until(
-            lambda at=address: len(kafka.topics(at)) >= size.topics, LIMIT_S, f"broker {broker} knows all topics"
-        )
+        cluster.wait_until(partial(knows, address, size.topics), LIMIT_S, f"broker {broker} knows all topics")
     cluster.wait_healthy(LIMIT_S)
+
+
+def knows(address: str, topics: int) -> bool:
+    return len(kafka.topics(address)) >= topics
 
 
 class Mover:
@@ -183,10 +186,15 @@ def commit_all(admins: Sequence[KafkaAdminClient], size: Size, ends: int, *, sur
     while missing:
         with ThreadPoolExecutor(len(admins)) as pool:
             shares = [missing[i :: len(admins)] for i in range(len(admins))]
-            list(pool.map(lambda admin, share: [commit(admin, size, g, ends) for g in share], admins, shares))
+            list(pool.map(partial(commit_some, size=size, ends=ends), admins, shares))
         missing = [g for g, held in enumerate(committed(admins[0], size)) if held == 0] if surely else []
         if missing and time.monotonic() > deadline:
             raise RuntimeError(f"{len(missing)} groups do not keep their commits")
+
+
+def commit_some(admin: KafkaAdminClient, groups: Sequence[int], size: Size, ends: int) -> None:
+    for group in groups:
+        commit(admin, size, group, ends)
 
 
 def commit(admin: KafkaAdminClient, size: Size, group: int, ends: int) -> None:

@@ -77,8 +77,8 @@ class CannedReader(FakeReader):
         self._canned = canned
         self._now = clock
         self._metadata = wire.MetadataDecoder()
-        self._commits = {n: wire.OffsetFetchDecoder() for n in canned.nodes}
-        self._offsets: dict[tuple[int, OffsetKind], wire.ListOffsetsDecoder] = {}
+        self._commit_decoders = {n: wire.OffsetFetchDecoder() for n in canned.nodes}
+        self._offset_decoders: dict[tuple[int, OffsetKind], wire.ListOffsetsDecoder] = {}
         self._turn = 0
 
     def step(self) -> None:
@@ -99,7 +99,7 @@ class CannedReader(FakeReader):
 
     def committed_offsets(self, groups: Mapping[int, Sequence[str]]) -> Answers[CommitTable]:
         answers = self._canned.commits[self._turn]
-        return {n: Answer(self._now(), 0.0, self._commits[n].decode(answers[n])) for n in groups}
+        return {n: Answer(self._now(), 0.0, self._commit_decoders[n].decode(answers[n])) for n in groups}
 
     def offsets(self, table: PartitionTable, kind: OffsetKind) -> Answers[OffsetRows]:
         answers = self._canned.ends[self._turn]
@@ -107,7 +107,7 @@ class CannedReader(FakeReader):
             n: Answer(
                 self._now(),
                 0.0,
-                self._offsets.setdefault((n, kind), wire.ListOffsetsDecoder()).decode(answers[n], table),
+                self._offset_decoders.setdefault((n, kind), wire.ListOffsetsDecoder()).decode(answers[n], table),
             )
             for n in self._canned.nodes
         }
