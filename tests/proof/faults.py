@@ -70,6 +70,11 @@ def prove_one(on_stage: Stage, expected: Expected) -> list[Row]:
         notified = wait_until(lambda: on_stage.paged(before), expected.deadline + 60, f"{name} is notified", every=0.5)
         incident = on_stage.open_incidents()
         watch = watch_for(on_stage, 60)
+        causes = {
+            i["cause"]
+            for i in on_stage.klaxon.incidents()
+            if (i["problem"], i["subject"]) == (expected.problem, subject)
+        }
     finally:
         on_stage.say(f"{name}: healing")
         healed = time.time()
@@ -81,9 +86,6 @@ def prove_one(on_stage: Stage, expected: Expected) -> list[Row]:
     sent = on_stage.paged(before)
     first = notified[0].at - broken
     all_open = {(i["problem"], i["subject"], i["severity"]) for i in incident if not i["parent"]}
-    causes = {
-        i["cause"] for i in on_stage.klaxon.incidents() if (i["problem"], i["subject"]) == (expected.problem, subject)
-    }
     firing = [n for n in sent if n.status == "firing"]
     resolved = [n for n in sent if n.status == "resolved"]
     return [
