@@ -75,6 +75,7 @@ class Peer:
         """Who answers at the node's address instead of it, in words; empty when nobody does."""
         self.commits = wire.OffsetFetchDecoder()
         self.offsets: dict[OffsetKind, wire.ListOffsetsDecoder] = {}
+        self.log_dirs = wire.LogDirsDecoder()
         self.remembered: dict[str, tuple[bytes, object]] = {}
 
     def close(self) -> None:
@@ -521,9 +522,13 @@ class Reader:
         return known[1]
 
     def log_dirs(self, nodes: Iterable[int]) -> Answers[LogDirTable]:
-        return self._gathered(
-            {n: self._ask(n, messages.DESCRIBE_LOG_DIRS, wire.log_dirs_request, wire.decode_log_dirs) for n in nodes}
-        )
+        return self._gathered({n: self._ask_log_dirs(n) for n in nodes})
+
+    def _ask_log_dirs(self, node: int) -> Future[Answer[LogDirTable]]:
+        with self._lock:
+            peer = self._peers.get(node)
+        decoder = peer.log_dirs if peer is not None else wire.LogDirsDecoder()
+        return self._ask(node, messages.DESCRIBE_LOG_DIRS, wire.log_dirs_request, decoder.decode)
 
     def _once(self, node: int, what: str, read: Callable[[memoryview], T]) -> Callable[[memoryview], T]:
         """``read``, again only when the answer is other bytes than last time."""

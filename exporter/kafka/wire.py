@@ -552,39 +552,102 @@ def log_dirs_request() -> bytes:
     return _NULL_ARRAY + _NO_TAGS
 
 
-def decode_log_dirs(body: Body) -> LogDirTable:
-    """DescribeLogDirs v4 (KIP-113; totals KIP-827), rows sorted by dir, topic and partition. Raises BadAnswer, BrokerError."""
-    return read_all(body, "DescribeLogDirs", _read_log_dirs)
+class LogDirsDecoder:
+    """Decodes one broker's answers of DescribeLogDirs v4 (KIP-113; totals KIP-827), rows sorted by dir, topic and partition.
+
+    While replicas keep their places, only sizes and totals are read; ``topics`` and the columns that say which replica it is are the same objects then.
+    """
+
+    def __init__(self) -> None:
+        self._last: LogDirTable | None = None
+        self._skeleton = _Skeleton(0, (), b"")
+        self._replicas: Sequence[tuple[int, int]] = ()
+        self._totals: Sequence[int] = ()
+        self._entries: Rows = np.empty(0, _REPLICA)
+        self._sorting: I64 = np.empty(0, np.int64)
+
+    def decode(self, body: Body) -> LogDirTable:
+        """Raises BadAnswer, BrokerError."""
+        raw = bytes(body)
+        if self._last is not None and self._skeleton.fits(raw):
+            entries = np.frombuffer(b"".join([raw[begin:end] for begin, end in self._replicas]), _REPLICA)
+            if all(np.array_equal(entries[name], self._entries[name]) for name in ("partition", "is_future", "tags")):
+                return self._moved(self._last, raw, entries)
+        return read_all(raw, "DescribeLogDirs", self._read)
+
+    def _moved(self, last: LogDirTable, raw: bytes, entries: Rows) -> LogDirTable:
+        """The last table with the sizes and totals of this answer."""
+        totals = [struct.unpack_from(">qq", raw, at) for at in self._totals]
+        return replace(
+            last,
+            dirs=tuple(
+                [
+                    LogDir(d.path, d.error, _known(total), _known(usable))
+                    for d, (total, usable) in zip(last.dirs, totals, strict=True)
+                ]
+            ),
+            size=entries["size"][self._sorting].astype(np.int64),
+            offset_lag=entries["offset_lag"][self._sorting].astype(np.int64),
+        )
+
+    def _read(self, reader: FieldReader) -> LogDirTable:
+        found = _read_log_dirs(reader)
+        reader.end()
+        entries = np.frombuffer(b"".join(found.runs), _REPLICA)
+        table, sorting = _log_dir_table(found, entries)
+        self._last = None
+        if found.uniform:
+            self._last, self._sorting, self._entries = table, sorting, entries
+            self._replicas, self._totals = found.blocks, found.totals
+            self._skeleton = _Skeleton.of(reader.body, sorted([*found.blocks, *((at, at + 16) for at in found.totals)]))
+        return table
 
 
-def _read_log_dirs(reader: FieldReader) -> LogDirTable:
+class _Replicas:
+    """What is gathered while the dirs of one answer are walked."""
+
+    def __init__(self) -> None:
+        self.dirs: list[LogDir] = []
+        self.totals: list[int] = []
+        """Where each dir's total and usable bytes begin."""
+        self.topics: dict[str, int] = {}
+        self.owners: list[tuple[int, int, int]] = []
+        """Number of the dir, of the topic, and of entries, for each of ``runs``."""
+        self.runs: list[bytes] = []
+        """Entries as if none had tagged fields."""
+        self.blocks: list[tuple[int, int]] = []
+        self.uniform = True
+        """Whether no entry has tagged fields, so that ``blocks`` covers all entries."""
+
+
+def _read_log_dirs(reader: FieldReader) -> _Replicas:
+    found = _Replicas()
     reader.skip(4)
     raise_for(reader.int16(), "DescribeLogDirs")
-    dirs: list[LogDir] = []
-    topics: dict[str, int] = {}
-    owners: list[tuple[int, int, int]] = []
-    runs: list[bytes] = []
     for _ in range(reader.length(21)):
         code, path = reader.int16(), reader.string()
         for _ in range(reader.length(3)):
-            topic = topics.setdefault(reader.string(), len(topics))
-            raw = _read_replicas(reader)
+            topic = found.topics.setdefault(reader.string(), len(found.topics))
+            raw = _read_replicas(reader, found)
             reader.tags()
-            owners.append((len(dirs), topic, len(raw) // _REPLICA.itemsize))
-            runs.append(raw)
+            found.owners.append((len(found.dirs), topic, len(raw) // _REPLICA.itemsize))
+            found.runs.append(raw)
+        found.totals.append(reader.at)
         total, usable = reader.int64(), reader.int64()
         reader.tags()
-        dirs.append(LogDir(path, code, _known(total), _known(usable)))
+        found.dirs.append(LogDir(path, code, _known(total), _known(usable)))
     reader.tags()
-    return _log_dir_table(tuple(dirs), list(topics), np.array(owners, np.int64).reshape(-1, 3), b"".join(runs))
+    return found
 
 
-def _read_replicas(reader: FieldReader) -> bytes:
+def _read_replicas(reader: FieldReader, found: _Replicas) -> bytes:
     count = reader.length(_REPLICA.itemsize)
     size = _REPLICA.itemsize
     begin, end = reader.at, reader.at + count * size
     if reader.body[begin + size - 1 : end : size].count(0) == count:
+        found.blocks.append((begin, end))
         return reader.take(end - begin)
+    found.uniform = False
     entries = []
     for _ in range(count):
         entries.append(reader.take(size - 1) + _NO_TAGS)
@@ -596,16 +659,17 @@ def _known(size: int) -> int | None:
     return size if size >= 0 else None
 
 
-def _log_dir_table(dirs: tuple[LogDir, ...], names: Sequence[str], owners: I64, raw: bytes) -> LogDirTable:
-    topics, rank = _ranked(names)
-    rows = np.frombuffer(raw, _REPLICA)
+def _log_dir_table(found: _Replicas, rows: Rows) -> tuple[LogDirTable, I64]:
+    """The table, and the order of the entries in it."""
+    topics, rank = _ranked(list(found.topics))
+    owners = np.array(found.owners, np.int64).reshape(-1, 3)
     directory = np.repeat(owners[:, 0], owners[:, 2]).astype(np.int32)
     topic = np.repeat(rank[owners[:, 1]], owners[:, 2])
     partition = rows["partition"].astype(np.int32)
-    sorting = np.lexsort((partition, topic, directory))
+    sorting = np.lexsort((partition, topic, directory)).astype(np.int64)
     is_future: Bool = rows["is_future"][sorting] != 0
-    return LogDirTable(
-        dirs,
+    table = LogDirTable(
+        tuple(found.dirs),
         topics,
         directory[sorting],
         topic[sorting],
@@ -614,3 +678,4 @@ def _log_dir_table(dirs: tuple[LogDir, ...], names: Sequence[str], owners: I64, 
         rows["offset_lag"].astype(np.int64)[sorting],
         is_future,
     )
+    return table, sorting

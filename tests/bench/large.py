@@ -78,6 +78,7 @@ class CannedReader(FakeReader):
         self._now = clock
         self._metadata = wire.MetadataDecoder()
         self._commit_decoders = {n: wire.OffsetFetchDecoder() for n in canned.nodes}
+        self._log_dir_decoders = {n: wire.LogDirsDecoder() for n in canned.nodes}
         self._offset_decoders: dict[tuple[int, OffsetKind], wire.ListOffsetsDecoder] = {}
         self._turn = 0
 
@@ -113,7 +114,10 @@ class CannedReader(FakeReader):
         }
 
     def log_dirs(self, nodes: Iterable[int]) -> Answers[LogDirTable]:
-        return {n: Answer(self._now(), 0.0, wire.decode_log_dirs(self._canned.log_dirs[n])) for n in nodes}
+        return {
+            n: Answer(self._now(), 0.0, self._log_dir_decoders[n].decode(self._canned.log_dirs[self._turn][n]))
+            for n in nodes
+        }
 
 
 class Canned:
@@ -133,7 +137,7 @@ class Canned:
         }
         self.ends = [{n: self._list_offsets(n, 1_000 + 10 * v) for n in self.nodes} for v in range(VARIANTS)]
         self.commits = [{n: self._offset_fetch(held[n], 900 + 10 * v) for n in self.nodes} for v in range(VARIANTS)]
-        self.log_dirs = {n: self._dirs(n) for n in self.nodes}
+        self.log_dirs = [{n: self._dirs(n, 10**6 + v) for n in self.nodes} for v in range(VARIANTS)]
 
     def _leader(self, topic: int, partition: int) -> int:
         return (topic + partition) % BROKERS + 1
@@ -180,12 +184,12 @@ class Canned:
             parts.append(b"\0\0" + b"\0")
         return b"".join(parts) + b"\0"
 
-    def _dirs(self, node: int) -> bytes:
+    def _dirs(self, node: int, size: int) -> bytes:
         parts = [b"\0" * 4 + b"\0\0" + compact_length(1) + b"\0\0", compact_string("/data")]
         parts.append(compact_length(len(self._topics)))
         for number, name in enumerate(self._topics):
             held = [p for p in range(PER_TOPIC) if node in self._replicas(number, p)]
             parts += [compact_string(name), compact_length(len(held))]
-            parts += [struct.pack(">iqqBB", p, 10**6 + number, 0, 0, 0) for p in held]
+            parts += [struct.pack(">iqqBB", p, size + number, 0, 0, 0) for p in held]
             parts.append(b"\0")
-        return b"".join(parts) + struct.pack(">qq", 10**12, 5 * 10**11) + b"\0\0"
+        return b"".join(parts) + struct.pack(">qq", 10**12, 5 * 10**11 - size) + b"\0\0"

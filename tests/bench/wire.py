@@ -157,7 +157,7 @@ def log_dirs(topics: int) -> None:
         version=answers.LOG_DIRS, error_code=0, log_dir="/data", topics=listed, total_bytes=10**12, usable_bytes=10**11
     )
     body = encoded(DescribeLogDirsResponse(version=answers.LOG_DIRS, throttle_time_ms=0, error_code=0, results=[one]))
-    say("DescribeLogDirs", cost(wire.decode_log_dirs, repeated(body)))
+    say("DescribeLogDirs", cost(wire.LogDirsDecoder().decode, repeated(body)))
     say("  by kafka-python", theirs(DescribeLogDirsResponse, answers.LOG_DIRS, body))
 
 

@@ -535,7 +535,7 @@ def replicas(table: LogDirTable) -> Replicas:
 @given(answers.log_dirs(), st.data())
 def test_log_dirs_is_what_kafka_python_decodes(message: Any, data: st.DataObject) -> None:
     body = body_of(message, data)
-    table = wire.decode_log_dirs(memoryview(body))
+    table = wire.LogDirsDecoder().decode(memoryview(body))
     assert sorted(replicas(table)) == replica_rows(body)
     assert table.dirs == tuple(
         LogDir(
@@ -551,11 +551,31 @@ def test_log_dirs_is_what_kafka_python_decodes(message: Any, data: st.DataObject
     assert_native(table.dir, table.topic, table.partition, table.size, table.offset_lag, table.is_future)
 
 
+@NO_LIMIT
+@given(answers.log_dirs(), st.data())
+def test_log_dirs_whose_sizes_move_are_read_as_if_for_the_first_time(message: Any, data: st.DataObject) -> None:
+    decoder = wire.LogDirsDecoder()
+    first = decoder.decode(encoded(message))
+    number = st.integers(-1, 2**62)
+    for d in message.results:
+        d.total_bytes, d.usable_bytes = data.draw(number), data.draw(number)
+        for partition in (p for t in d.topics for p in t.partitions):
+            partition.partition_size, partition.offset_lag = data.draw(number), data.draw(number)
+            if data.draw(st.integers(0, 9)) == 0:
+                partition.is_future_key = not partition.is_future_key
+    body = encoded(message)
+    again, fresh = decoder.decode(body), wire.LogDirsDecoder().decode(body)
+    assert (again.dirs, replicas(again)) == (fresh.dirs, replicas(fresh))
+    if np.array_equal(first.is_future, fresh.is_future):
+        assert again.topics is first.topics and again.partition is first.partition
+    assert_native(again.size, again.offset_lag)
+
+
 @pytest.mark.parametrize("code", [31, -1, 9999])
 def test_an_error_of_the_whole_answer_is_raised_with_kafkas_code(code: int) -> None:
     message = DescribeLogDirsResponse(version=answers.LOG_DIRS, throttle_time_ms=0, error_code=code, results=[])
     with pytest.raises(BrokerError, match=f"error {code}") as raised:
-        wire.decode_log_dirs(encoded(message))
+        wire.LogDirsDecoder().decode(encoded(message))
     assert raised.value.code == code
 
 

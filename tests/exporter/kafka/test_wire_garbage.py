@@ -40,7 +40,7 @@ KINDS = [
     Kind("metadata", lambda: wire.MetadataDecoder().decode, answers.metadata()),
     Kind("list_offsets", decode_offsets, answers.list_offsets(TABLE), flexible=False),
     Kind("offset_fetch", lambda: wire.OffsetFetchDecoder().decode, answers.offset_fetch()),
-    Kind("log_dirs", lambda: wire.decode_log_dirs, answers.log_dirs()),
+    Kind("log_dirs", lambda: wire.LogDirsDecoder().decode, answers.log_dirs()),
 ]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
 
