@@ -28,14 +28,16 @@ def main() -> None:
     sizes = ["S", "M"] if given.size == "both" else [given.size]
     load = f"{os.getloadavg()[0]:.1f}"
     results = report.Results(f"{datetime.now(UTC):%Y-%m-%d}", load)
-    if ON_BROKERS & set(parts):
-        try:
+    try:
+        if ON_BROKERS & set(parts):
             for name in sizes:
                 on_brokers(results, name, parts, given.quick)
-        except DemoUnavailable as reason:
-            sys.exit(f"no brokers can be had: {reason}")
-    alone(results, parts, given.quick)
-    print(report.markdown(results))
+        alone(results, parts, given.quick)
+    except DemoUnavailable as reason:
+        sys.exit(f"no brokers can be had: {reason}")
+    finally:
+        # What was measured is shown whatever happened after it.
+        print(report.markdown(results), flush=True)
     if not given.quick and set(parts) == set(PARTS) and given.size == "both":
         old = report.DOCUMENT.read_text() if report.DOCUMENT.exists() else ""
         report.DOCUMENT.write_text(report.document(results, old))

@@ -108,6 +108,8 @@ def scraped(port: int, accept: str, count: int, mover: Mover | None = None) -> S
     for number in range(count):
         if mover is not None and number % 100 == 0:
             mover.step()
+            # A server ends idle connections after some seconds; the next request opens a new one.
+            connection.close()
         time.sleep(SCRAPE_EVERY_S)
         begun = time.perf_counter()
         size = len(fetch(connection, accept))
