@@ -320,15 +320,22 @@ class Families:
             ("kafka_topic_partition_current_offset", derived.end_offsets),
             ("kafka_topic_partition_oldest_offset", derived.start_offsets),
         )
-        return [self._masked(metric, labels, values, values >= 0) for metric, values in families if values is not None]
+        return self._once(
+            "offsets",
+            (labels, derived.end_offsets, derived.start_offsets),
+            lambda: [
+                self._masked(name, labels, values, values >= 0) for name, values in families if values is not None
+            ],
+        )
 
     def _groups(self, snapshot: Snapshot) -> Blocks:
         parts = [p.value for _, p in sorted(snapshot.groups.fresh(snapshot.at).items())]
         if not parts or "groups" in snapshot.derived.withdrawn:
             return []
+        lags = [snapshot.derived.lags[c] for c in sorted(snapshot.derived.lags)]
         return [
-            *self._group_states(parts),
-            *self._group_commits([snapshot.derived.lags[c] for c in sorted(snapshot.derived.lags)]),
+            *self._once("group states", tuple(parts), lambda: self._group_states(parts)),
+            *self._once("group commits", tuple(lags), lambda: self._group_commits(lags)),
         ]
 
     def _group_states(self, parts: list[CoordinatorFacts]) -> Blocks:
@@ -379,6 +386,9 @@ class Families:
 
     def _log_dirs(self, snapshot: Snapshot) -> Blocks:
         parts = {b: p.value for b, p in sorted(snapshot.log_dirs.fresh(snapshot.at).items())}
+        return self._once("log dirs", tuple(parts.values()), lambda: self._dir_blocks(parts))
+
+    def _dir_blocks(self, parts: Mapping[int, LogDirTable]) -> Blocks:
         if not parts:
             return []
         dirs = [(b, i, d, t) for b, t in parts.items() for i, d in enumerate(t.dirs)]
