@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +28,22 @@ class Row:
 
 
 def keep(part: str, title: str, rows: list[Row]) -> None:
-    """Replace one part's rows and write the page anew."""
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    kept[part] = {"title": title, "date": dt.datetime.now(dt.UTC).date().isoformat(), "rows": [asdict(r) for r in rows]}
-    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
-    PAGE.write_text(HEAD + "".join(_table(kept[name]) for name in sorted(kept)))
+    """Lay a run's rows over those of earlier runs and write the page anew; what a run did not try stays as it was."""
+    with (KEPT.parent / ".proof.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+        tried = {_subject(r.promise) for r in rows}
+        before = [r for r in kept.get(part, {}).get("rows", []) if _subject(r["promise"]) not in tried]
+        date = dt.datetime.now(dt.UTC).date().isoformat()
+        merged = sorted([*before, *(asdict(r) for r in rows)], key=lambda r: _subject(r["promise"]))
+        kept[part] = {"title": title, "date": date, "rows": merged}
+        KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        PAGE.write_text(HEAD + "".join(_table(kept[name]) for name in sorted(kept)), encoding="utf-8")
+
+
+def _subject(promise: str) -> str:
+    """What was tried: the part of a promise before its colon."""
+    return promise.partition(":")[0]
 
 
 def _table(part: dict[str, object]) -> str:
