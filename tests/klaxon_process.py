@@ -89,19 +89,19 @@ class Klaxon:
         assert self.process.poll() is None, f"Klaxon ended with {self.process.returncode}:\n{self.log_tail()}"
         try:
             return requests.get(f"{self.url}/-/ready", timeout=2).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def page(self) -> Page:
-        answer = requests.get(f"{self.url}/metrics", timeout=5)
+        answer = requests.get(f"{self.url}/metrics", timeout=20)
         answer.raise_for_status()
         return Page(answer.text)
 
     def incidents(self) -> list[dict[str, Any]]:
-        return requests.get(f"{self.url}/api/klaxon/incidents", timeout=5).json()  # type: ignore[no-any-return]
+        return requests.get(f"{self.url}/api/klaxon/incidents", timeout=20).json()  # type: ignore[no-any-return]
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        answer = requests.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=5).json()
+        answer = requests.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=20).json()
         assert answer["status"] == "success", answer
         return answer["data"]["result"]  # type: ignore[no-any-return]
 
