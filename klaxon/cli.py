@@ -23,6 +23,7 @@ from rich.table import Table
 from klaxon import demo as demonstration
 from klaxon import version as klaxon_version
 from klaxon.config import ConfigError, Loaded, LogConfig, build, load
+from klaxon.memory import share_one_arena
 from klaxon.web.server import AddressTaken
 
 OK, FINDINGS, USAGE, UNKNOWN = 0, 1, 2, 3
@@ -134,6 +135,7 @@ def serve(source: Source) -> int:
     """Run a daemon in this process until a signal ends it; its exit code."""
     from klaxon.daemon import Daemon
 
+    share_one_arena()
     try:
         loaded = source.load()
         _log_as(loaded.config.log)
