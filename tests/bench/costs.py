@@ -84,6 +84,11 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def megabytes(*processes: psutil.Process) -> float:
-    """Resident memory, added up."""
-    return float(sum(p.memory_info().rss for p in processes) / 1e6)
+def megabytes(process: psutil.Process) -> float:
+    """Resident memory; of two processes what they share is counted twice."""
+    return float(process.memory_info().rss / 1e6)
+
+
+def proportional_megabytes(*processes: psutil.Process) -> float:
+    """Memory of all, what they share with others counted by its share (PSS)."""
+    return float(sum(p.memory_full_info().pss for p in processes) / 1e6)

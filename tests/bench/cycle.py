@@ -40,6 +40,9 @@ CLUSTER = "m"
 STEP_S = 15.0
 """How far the clock goes on with each cycle: what is asked each minute is asked in every fourth."""
 
+SETTLED_S = 1.5
+"""After offsets were moved the brokers replicate, on the same cores."""
+
 BUDGETED_COLLECTORS = ("topics", "groups", "log_dirs")
 KAFKA_COLLECTORS = ("cluster", "quorum", *BUDGETED_COLLECTORS)
 PUBLICATION = ("snapshot", "families", "page", "history")
@@ -274,7 +277,7 @@ def measure(cluster: Cluster, mover: Mover, count: int) -> CycleResult:
         first_s = time.perf_counter() - begun
         cycle.rounds(3, mover.step)
         still = cycle.rounds(count)
-        live = cycle.rounds(max(count // 2, 6), mover.step)
+        live = cycle.rounds(max(count // 2, 6), mover.step, SETTLED_S)
         assert jmx.child_pid is not None and cycle.snapshot is not None
         nodes = [part.value for part in cycle.snapshot.jmx.fresh(clock()).values()]
         return CycleResult(

@@ -13,7 +13,7 @@ import psutil
 
 from demo import Cluster
 from tests.bench.cluster_m import Mover, Size
-from tests.bench.costs import cpu_seconds, megabytes
+from tests.bench.costs import cpu_seconds, megabytes, proportional_megabytes
 from tests.klaxon_process import Klaxon, wait_until, watching
 
 START_LIMIT_S = 120.0
@@ -32,13 +32,14 @@ class Scrapes:
 
 @dataclass(frozen=True, slots=True)
 class DaemonResult:
-    """CPU in seconds per second, memory in MB; ``child`` is the process with the Java machine."""
+    """CPU in seconds per second, resident memory in MB (``shared_mb``: of both, PSS); ``child`` is the process with the Java machine."""
 
     first_page_s: float
     own_cpu: float
     child_cpu: float
     own_mb: float
     child_mb: float
+    shared_mb: float
     series: int
     scrapes: Mapping[str, Scrapes]
 
@@ -57,7 +58,14 @@ def measure(cluster: Cluster, size: Size, mover: Mover, seconds: float, scrapes:
             taken = {name: scraped(klaxon.port, accept, scrapes, mover) for name, accept in ENCODINGS.items()}
             body = fetch(http.client.HTTPConnection("127.0.0.1", klaxon.port), "identity")
             return DaemonResult(
-                first_page_s, own_cpu, child_cpu, megabytes(own), megabytes(child), samples(body), taken
+                first_page_s,
+                own_cpu,
+                child_cpu,
+                megabytes(own),
+                megabytes(child),
+                proportional_megabytes(own, child),
+                samples(body),
+                taken,
             )
         finally:
             klaxon.close()

@@ -97,7 +97,7 @@ def verdicts(results: Results) -> list[Verdict]:
         memory = daemon.own_mb + daemon.child_mb
         found += [
             Verdict("Start to first full page at M", "10 s", f"{daemon.first_page_s:.1f} s", daemon.first_page_s <= 10),
-            Verdict("Memory at M, the Java process included", "250 MB", f"{memory:.0f} MB", memory <= 250),
+            Verdict("Resident memory at M, the Java process included", "250 MB", f"{memory:.0f} MB", memory <= 250),
         ]
     if results.large is not None:
         found += large_verdicts(results.large)
@@ -198,7 +198,8 @@ def daemon_part(results: Mapping[str, DaemonResult]) -> Iterable[str]:
         ("start to first full page, s", *(f"{r.first_page_s:.1f}" for r in results.values())),
         ("CPU s per second", *(f"{r.own_cpu:.4f}" for r in results.values())),
         ("CPU s per second, Java process", *(f"{r.child_cpu:.4f}" for r in results.values())),
-        ("memory, MB", *(f"{r.own_mb:.0f} + {r.child_mb:.0f} Java" for r in results.values())),
+        ("resident memory, MB", *(f"{r.own_mb:.0f} + {r.child_mb:.0f} Java" for r in results.values())),
+        ("both, shared pages by their share (PSS), MB", *(f"{r.shared_mb:.0f}" for r in results.values())),
         ("series", *(f"{r.series:,}" for r in results.values())),
     ]
     rows += [
