@@ -12,12 +12,13 @@ from alerts.promql.syntax import Expr, Selector
 from exporter.metrics.catalogue import MetricRow, Owner, complete
 from exporter.reading import Coverage
 
-PER_NODE = frozenset({Owner.LEGS, Owner.LOG_DIRS, Owner.JMX})
+PER_NODE = frozenset({Owner.LEGS, Owner.DEPARTURES, Owner.LOG_DIRS, Owner.JMX})
 """Collectors whose series say in ``broker`` which source they came from."""
 
 _WORDS = {
     Owner.CLUSTER: "the brokers' word on who is there",
     Owner.LEGS: "our own probes",
+    Owner.DEPARTURES: "how brokers left",
     Owner.TOPICS: "topics",
     Owner.GROUPS: "groups",
     Owner.OFFSETS: "end offsets",

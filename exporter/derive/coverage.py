@@ -26,8 +26,10 @@ def coverage(
     pulsed_at: float | None,
     viewed_at: float | None,
     now: float,
+    brokers: Collection[int] = (),
+    undecided: Collection[int] = (),
 ) -> Coverage:
-    """Coverage by owner. ``readings`` by collector name; ``pulsed_at``: when the nodes were last probed; ``viewed_at``: when a broker last gave its view."""
+    """Coverage by owner. ``undecided``: brokers that are gone and of which a verdict is still to be reached. ``readings`` by collector name; ``pulsed_at``: when the nodes were last probed; ``viewed_at``: when a broker last gave its view."""
     taken = {name: {} if name in withdrawn else _fresh(r, now) for name, r in readings.items()}
     if taken.get("cluster"):
         # The newest pulse may have brought legs and no view: then the nodes' registrations are older than it.
@@ -37,6 +39,9 @@ def coverage(
     taken["legs"] = _probed(legs, pulsed_at, readings["cluster"], now)
     expected = {name: r.expected for name, r in readings.items()}
     expected["legs"] = frozenset(legs) or frozenset({WHOLE_CLUSTER})
+    viewed = taken["cluster"].get(WHOLE_CLUSTER)
+    taken["departures"] = {} if viewed is None else {b: viewed for b in brokers if b not in undecided}
+    expected["departures"] = frozenset(brokers) or frozenset({WHOLE_CLUSTER})
     for name in ALWAYS:
         taken[name] = {WHOLE_CLUSTER: now}
         expected[name] = frozenset({WHOLE_CLUSTER})

@@ -26,6 +26,8 @@ SHORTLY_BEFORE_S = 60.0
 """How long before a departure such a state, or a lead, counts for it: a controlled shutdown may have to move many leaders."""
 WITHIN_SESSION_S = 8.0
 """A broker that answered so shortly before it was fenced was not fenced for the end of its session."""
+DECIDED_WITHIN_S = 60.0
+"""A departure that is not decided by then counts as one of which nobody can tell."""
 BEANS_LATE_S = 1.0
 """A controller's beans may be so much older than the brokers' views."""
 
@@ -74,6 +76,10 @@ class Departures:
     @property
     def away(self) -> frozenset[int]:
         return frozenset({*self.pending, *self.verdicts})
+
+    def undecided(self, now: float) -> frozenset[int]:
+        """Brokers on which a verdict is still to be reached, after a restart of ours too: nothing may be concluded from its absence."""
+        return frozenset(b for b, since in self.pending.items() if now - since < DECIDED_WITHIN_S)
 
 
 def fold(state: Departures, sight: Sight | None, jmx: JmxParts) -> Departures:

@@ -17,10 +17,12 @@ class MetricType(StrEnum):
 
 
 class Owner(StrEnum):
-    """Where a metric's data comes from; coverage is asked per owner. ``LEGS`` are our own probes, which need no trust in the cluster's word."""
+    """Where a metric's data comes from; coverage is asked per owner. ``LEGS`` are our own probes, which need no trust in the cluster's word;
+    ``DEPARTURES`` are verdicts on brokers that are gone, each uncovered while it is still to be reached."""
 
     CLUSTER = "cluster"
     LEGS = "legs"
+    DEPARTURES = "departures"
     TOPICS = "topics"
     GROUPS = "groups"
     OFFSETS = "offsets"
@@ -116,6 +118,7 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
         "1 if the broker left by a controlled shutdown, 0 if it left without one; absent while it is there or when nobody can tell.",
         "broker",
         _C,
+        Owner.DEPARTURES,
     ),
     # quorum
     _gauge("kafka_quorum_leader_id", "Node id of the active controller.", "", _Q),

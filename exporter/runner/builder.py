@@ -104,6 +104,8 @@ class Builder:
                 pulsed_at=pulsed.taken_at if pulsed is not None else None,
                 viewed_at=memory.trust.viewed_at,
                 now=now,
+                brokers=[n.id for n in memory.nodes.values() if Role.BROKER in n.roles],
+                undecided=memory.departures.undecided(now),
             ),
             requests=requests,
             reachable=_reachable(readings.cluster.value(now)),

@@ -107,6 +107,7 @@ class Scene:
         expected = {
             "cluster": whole,
             "legs": nodes,
+            "departures": nodes,
             "topics": whole,
             "quorum": whole,
             "groups": nodes,
@@ -117,7 +118,7 @@ class Scene:
         taken = {
             c: {s: at - age for s in sources if not FAULT <= at < self.heals_at or (c, s) not in self.silent}
             for c, sources in expected.items()
-            if not FAULT <= at < self.heals_at or c not in self.withdrawn
+            if not FAULT <= at < self.heals_at or ("cluster" if c == "departures" else c) not in self.withdrawn
         }
         return Coverage("orders", at, taken, expected)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from alerts.book.book import Book
 from alerts.engine.lifecycle import Change, Happened
 from alerts.engine.rules import RuleSet
 from exporter.metrics.catalogue import KAFKA_ROWS, Owner
+from exporter.reading import Coverage
 from klaxon.config import build
 from tests.replay import TRACES, Frame, Replay, read_trace, silenced, with_gaps
 
@@ -45,6 +47,21 @@ def rules() -> RuleSet:
 
 def traces() -> list[Path]:
     return sorted(TRACES.glob("*.jsonl.gz"))
+
+
+def recorded(path: Path) -> list[Frame]:
+    """A trace's frames. The first ones were recorded before verdicts on departures had a coverage of their own: it is that of the brokers' view."""
+    return [replace(f, coverage=_with_departures(f.coverage)) for f in read_trace(path)]
+
+
+def _with_departures(coverage: Coverage) -> Coverage:
+    if "departures" in coverage.expected:
+        return coverage
+    return replace(
+        coverage,
+        taken_at={**coverage.taken_at, "departures": coverage.taken_at.get("cluster", {})},
+        expected={**coverage.expected, "departures": coverage.expected["cluster"]},
+    )
 
 
 class Books:
@@ -82,7 +99,7 @@ def healed_at(frames: Sequence[Frame], change: Change) -> float | None:
 @pytest.mark.parametrize("path", [pytest.param(p, id=p.name.partition(".")[0]) for p in traces()])
 def test_as_it_was_the_right_alerts_fire_once_and_resolve(path: Path, rules: RuleSet, tmp_path: Path) -> None:
     replay = Replay(rules, Books(tmp_path))
-    changes = list(paged(replay.run(list(read_trace(path)))))
+    changes = list(paged(replay.run(recorded(path))))
     fired = Counter(c.alert.fingerprint for _, c in changes if c.happened is Happened.FIRING)
     assert {c.alert.rule for _, c in changes if c.happened is Happened.FIRING} >= EXPECTED[path.name.partition(".")[0]]
     assert set(fired.values()) <= {1}, "an alert fired twice"
@@ -95,10 +112,13 @@ def test_with_gaps_restarts_and_silence_nothing_false_is_said(
     path: Path, rules: RuleSet, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     rng = random.Random(seed)
-    whole = list(read_trace(path))
+    whole = recorded(path)
     begin = rng.uniform(whole[0].at, whole[-1].at)
     collector = rng.choice(["cluster", "topics"])
-    frames = silenced(whole, collector, begin, begin + rng.uniform(10, 120), owned_by(collector))
+    end = begin + rng.uniform(10, 120)
+    frames = silenced(whole, collector, begin, end, owned_by(collector))
+    if collector == "cluster":
+        frames = silenced(frames, "departures", begin, end, ())
     replay = Replay(rules, Books(tmp_path_factory.mktemp("book")), restart_at=lambda _: rng.random() < 0.02)
     replay.run(list(with_gaps(frames, rng, share=0.2)))
     firing: set[str] = set()

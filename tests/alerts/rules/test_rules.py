@@ -324,7 +324,17 @@ def test_trees_serve_rules_that_exist() -> None:
 
 def test_joins_by_hand_wait_for_the_slower_collector_twice() -> None:
     """``for`` is at least twice the slowest interval among the collectors that an expression joins (design 4.1)."""
-    slow = {"cluster": 5, "topics": 5, "quorum": 5, "legs": 5, "groups": 15, "offsets": 15, "jmx": 15, "log_dirs": 30}
+    slow = {
+        "cluster": 5,
+        "topics": 5,
+        "quorum": 5,
+        "legs": 5,
+        "departures": 5,
+        "groups": 15,
+        "offsets": 15,
+        "jmx": 15,
+        "log_dirs": 30,
+    }
     for rule in RULE_SET.alerting:
         joined = {i for need in rule.needs for i in need.inputs}
         if len(joined) > 1:
