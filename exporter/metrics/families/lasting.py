@@ -1,0 +1,77 @@
+"""Blocks whose label sets last: what did not change is handed out again as the same object, so that page and history keep what they made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from exporter.blocks import NO_LABELS, Block, LabelSets
+from exporter.facts.partitions import I64, Bool
+from exporter.reading import Reading
+from exporter.snapshot import Snapshot
+
+T = TypeVar("T")
+Row = tuple[str, ...]
+Blocks = list[Block]
+
+
+class Lasting:
+    """The memory of one cluster's families: label sets and whole blocks by key."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, LabelSets] = {}
+        self.memo: dict[str, tuple[tuple[Any, ...], Any]] = {}
+
+    def block(self, metric: str, names: tuple[str, ...], samples: Iterable[tuple[Row, float]]) -> Block:
+        """A small family from (label values, value) pairs."""
+        pairs = list(samples)
+        values = np.array([v for _, v in pairs], dtype=np.float64)
+        return Block(metric, self.labels(metric, names, [r for r, _ in pairs]), values)
+
+    def labels(self, key: str, names: tuple[str, ...], rows: Sequence[Row]) -> LabelSets:
+        """The label sets kept under ``key`` as long as the rows are equal."""
+        known = self._labels.get(key)
+        if known is None or known.rows != rows or known.names != names:
+            known = self._labels[key] = LabelSets(names, rows)
+        return known
+
+    def once(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """``make()``, again only when one of the inputs is another object than last time."""
+        known = self.memo.get(key)
+        if (
+            known is not None
+            and len(known[0]) == len(inputs)
+            and all(a is b for a, b in zip(known[0], inputs, strict=True))
+        ):
+            return known[1]  # type: ignore[no-any-return]
+        made = make()
+        self.memo[key] = (inputs, made)
+        return made
+
+    def some(self, key: str, labels: LabelSets, mask: Bool) -> LabelSets:
+        """The label sets where ``mask`` is true; ``labels`` itself when it is true everywhere."""
+        if mask.all():
+            return labels
+        known = self.memo.get(key)
+        if known is not None and known[0][0] is labels and np.array_equal(known[0][1], mask):
+            return known[1]  # type: ignore[no-any-return]
+        rows = labels.rows
+        some = LabelSets(labels.names, [rows[i] for i in np.flatnonzero(mask).tolist()])
+        self.memo[key] = ((labels, mask), some)
+        return some
+
+    def masked(self, metric: str, labels: LabelSets, values: I64, mask: Bool) -> Block:
+        return Block(metric, self.some(metric, labels, mask), values[mask])
+
+    def scalar(self, metric: str, value: float) -> Block:
+        return Block(metric, NO_LABELS, np.array([value], dtype=np.float64))
+
+    def ones(self, metric: str, names: tuple[str, ...], rows: Sequence[Row]) -> Block:
+        return Block(metric, self.labels(metric, names, rows), np.ones(len(rows), dtype=np.int64))
+
+
+def trusted(snapshot: Snapshot, collector: str, reading: Reading[T]) -> T | None:
+    """The fresh value of a cluster-wide collector, None where it is withdrawn."""
+    return None if collector in snapshot.derived.withdrawn else reading.value(snapshot.at)
