@@ -1,0 +1,67 @@
+"""Families about the process, kept by prometheus-client's registry."""
+
+from __future__ import annotations
+
+from exporter.metrics.rows.row import MetricRow, MetricType, Owner
+
+ROWS: tuple[MetricRow, ...] = tuple(
+    MetricRow(name, help, type, tuple(labels.split()), (Owner.SELF,), unit, cluster=False)
+    for name, help, type, labels, unit in (
+        ("klaxon_build_info", "Version of Klaxon; always 1.", MetricType.GAUGE, "version", ""),
+        ("klaxon_start_time_seconds", "When Klaxon started, Unix time.", MetricType.GAUGE, "", "seconds"),
+        (
+            "klaxon_alertmanager_up",
+            "1 if the last request to this Alertmanager succeeded.",
+            MetricType.GAUGE,
+            "peer",
+            "",
+        ),
+        (
+            "klaxon_alertmanager_last_success_timestamp_seconds",
+            "When this Alertmanager last took our alerts, Unix time.",
+            MetricType.GAUGE,
+            "peer",
+            "seconds",
+        ),
+        ("klaxon_notifications_total", "Alerts sent to this Alertmanager.", MetricType.COUNTER, "peer", ""),
+        (
+            "klaxon_notifications_failed_total",
+            "Requests to this Alertmanager that failed.",
+            MetricType.COUNTER,
+            "peer",
+            "",
+        ),
+        (
+            "klaxon_notifications_dropped_total",
+            "Alerts that this Alertmanager refused for good.",
+            MetricType.COUNTER,
+            "peer",
+            "",
+        ),
+        (
+            "klaxon_rule_evaluation_failures_total",
+            "Evaluations of this rule that ended in an error.",
+            MetricType.COUNTER,
+            "rule",
+            "",
+        ),
+        (
+            "klaxon_rule_group_last_evaluation_timestamp_seconds",
+            "When this rule group was last evaluated, Unix time.",
+            MetricType.GAUGE,
+            "group",
+            "seconds",
+        ),
+        (
+            "klaxon_rule_group_last_duration_seconds",
+            "How long the last evaluation of this rule group took.",
+            MetricType.GAUGE,
+            "group",
+            "seconds",
+        ),
+        ("klaxon_alerts", "Alerts by state.", MetricType.GAUGE, "state", ""),
+        ("klaxon_incidents", "Open incidents by severity.", MetricType.GAUGE, "severity", ""),
+        ("klaxon_book_healthy", "1 if the last write to the book succeeded.", MetricType.GAUGE, "", ""),
+        ("klaxon_history_series", "Series that the history keeps.", MetricType.GAUGE, "", ""),
+    )
+)
