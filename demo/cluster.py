@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from demo import control, kafka, logs, runtime, settings, state
+from demo import control, kafka, logs, runtime, security, settings, setup, state
 from demo.errors import ClusterGone, DemoError, DemoTimeout, NodeDied
+from demo.security import ADMIN, PLAINTEXT, Security
+from demo.setup import Overrides, Wanted
 from demo.state import Node, State, Status
 
 START_LIMIT_S = 120.0
@@ -26,8 +24,6 @@ STOP_LIMIT_S = 60.0
 SUPERVISOR_LIMIT_S = 30.0
 TOOL_LIMIT_S = 60.0
 POLL_S = 0.1
-
-Overrides = Mapping[str, str]
 
 
 class Cluster:
@@ -51,25 +47,36 @@ class Cluster:
         nodes: int = 3,
         version: str = runtime.DEFAULT_VERSION,
         *,
+        controllers: int = 0,
+        racks: Sequence[str] = (),
+        security: Security = PLAINTEXT,
         overrides: Overrides | None = None,
         node_overrides: Mapping[int, Overrides] | None = None,
         heap_mb: int = 384,
+        node_heap_mb: Mapping[int, int] | None = None,
         keep: bool = False,
         limit: float = START_LIMIT_S,
     ) -> Cluster:
         """Start a new cluster and wait until every broker is unfenced.
 
-        `folder` must be empty, missing, or left by a demo that has ended; None makes a temporary one. `overrides` are
-        Kafka settings for all nodes, `node_overrides` for one node id. With `keep` the folder stays after the end.
-        Raises DemoUnavailable (no brokers on this machine), NodeDied, DemoTimeout.
+        `folder` must be empty, missing, or left by a demo that has ended; None makes a temporary one. `nodes` are
+        brokers 1, 2, …; each is a controller too unless `controllers` asks for separate ones (101, 102, …). `racks` are
+        dealt to the brokers in turn. `overrides` are Kafka settings for all nodes, `node_overrides` for one node id, as
+        `node_heap_mb` is to `heap_mb`. With `keep` the folder stays after the end.
+        Raises DemoUnavailable (no brokers on this machine), NodeDied, DemoTimeout, DemoError (what cannot be).
         """
+        wanted = Wanted(
+            nodes, controllers, version, overrides or {}, node_overrides or {}, heap_mb, node_heap_mb or {}, racks,
+            security, keep,
+        )  # fmt: skip
+        wanted.check()
         kafka_runtime = runtime.get(version)
-        folder = _claim_folder(folder)
-        described = _describe(folder, nodes, version, heap_mb, keep)
+        folder = setup.claim_folder(folder)
+        described = setup.describe(folder, wanted)
         cluster = cls(folder, described)
         try:
-            _write_configuration(folder, described, kafka_runtime, overrides or {}, node_overrides or {})
-            _format(folder, described, kafka_runtime)
+            setup.write_configuration(folder, described, wanted, kafka_runtime.uses_log4j2)
+            setup.format_log_dirs(folder, described, kafka_runtime)
             cluster._start_supervisor(described)
             for node in described.nodes:
                 cluster._define_node(node, kafka_runtime)
@@ -177,12 +184,17 @@ class Cluster:
         return ",".join(self.address(node) for node in self.broker_ids)
 
     @property
-    def live_bootstrap_servers(self) -> str:
+    def live_brokers(self) -> tuple[int, ...]:
         """The brokers whose process runs (not paused); raises DemoError when there is none."""
-        running = [node for node in self.broker_ids if self.status(node) is Status.RUNNING]
+        running = tuple(node for node in self.broker_ids if self.status(node) is Status.RUNNING)
         if not running:
             raise DemoError("no broker runs")
-        return ",".join(self.address(node) for node in running)
+        return running
+
+    @property
+    def live_bootstrap_servers(self) -> str:
+        """The addresses of `live_brokers`."""
+        return ",".join(self.address(node) for node in self.live_brokers)
 
     @property
     def jmx_targets(self) -> dict[int, str]:
@@ -196,9 +208,9 @@ class Cluster:
                 return node
         raise DemoError(f"there is no node {node_id}; there are: {', '.join(map(str, self.node_ids))}")
 
-    def address(self, node_id: int) -> str:
-        """host:port of a broker's client listener."""
-        return f"{settings.HOST}:{self.node(node_id).ports['PLAINTEXT']}"
+    def address(self, node_id: int, listener: str | None = None) -> str:
+        """host:port of a broker's listener; without a name, of the one for clients and brokers."""
+        return f"{settings.HOST}:{self.node(node_id).ports[listener or self.security.listener]}"
 
     def status(self, node_id: int) -> Status:
         """What the node's process does now."""
@@ -207,6 +219,48 @@ class Cluster:
     def log_tail(self, node_id: int) -> str:
         """The end of what the node wrote: its standard streams, then the last errors and lines of its log."""
         return "".join(logs.summary(logs.read(self.folder / f"node-{node_id}.{kind}")) for kind in ("out", "log"))
+
+    # How to get in ---------------------------------------------------------------------------------------------------
+
+    @property
+    def security(self) -> Security:
+        return self.state.security
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of passwords and certificates."""
+        return self.folder / security.FOLDER
+
+    def client_settings(
+        self,
+        user: str = ADMIN,
+        *,
+        brokers: Iterable[int] | None = None,
+        listener: str | None = None,
+        mechanism: str | None = None,
+    ) -> dict[str, Any]:
+        """What a client of confluent-kafka needs to come in as `user`: addresses of `brokers` (default: all) and secrets."""
+        wanted = self.broker_ids if brokers is None else brokers
+        return {
+            "bootstrap.servers": ",".join(self.address(node, listener) for node in wanted),
+            **security.client_settings(self.secrets, self.security, user, listener, mechanism),
+        }
+
+    @property
+    def live(self) -> dict[str, Any]:
+        """Client settings of the demo itself, with the running brokers only; raises DemoError when there is none."""
+        return self.client_settings(brokers=self.live_brokers)
+
+    def klaxon_security(
+        self, user: str = "klaxon", *, listener: str | None = None, mechanism: str | None = None
+    ) -> dict[str, Any]:
+        """The `security` section of a Klaxon that comes in as `user`."""
+        return security.klaxon_block(self.secrets, self.security, user, listener, mechanism)
+
+    @property
+    def klaxon_jmx(self) -> dict[str, Any]:
+        """The `jmx` section of a Klaxon: the targets, and user and TLS where they are asked for."""
+        return {"targets": self.jmx_targets, **security.jmx_block(self.secrets, self.security)}
 
     # Nodes -----------------------------------------------------------------------------------------------------------
 
@@ -255,12 +309,13 @@ class Cluster:
         log4j2 = kafka_runtime.uses_log4j2
         flags = settings.jvm_flags(
             node,
-            self.state.heap_mb,
             self.folder / settings.log_configuration(log4j2)[0],
             self.folder / f"node-{node.id}.log",
             log4j2,
+            self.security,
+            self.secrets,
         )
-        argv = kafka_runtime.command("kafka.Kafka", str(_properties_path(self.folder, node)), jvm=flags)
+        argv = kafka_runtime.command("kafka.Kafka", str(setup.properties_path(self.folder, node)), jvm=flags)
         self.define_process(node.process, argv)
 
     # Other processes that live and die with the cluster ---------------------------------------------------------------
@@ -301,17 +356,22 @@ class Cluster:
     # Conditions ------------------------------------------------------------------------------------------------------
 
     def wait_unfenced(self, node_ids: Iterable[int] | None = None, limit: float = START_LIMIT_S) -> None:
-        """Wait until each of these brokers (default: all) counts itself among the unfenced ones.
+        """Wait until each broker among these nodes (default: all) counts itself as unfenced, and each controller listens.
 
         Each is asked itself: what the others say of it may be from before its restart. Raises NodeDied, DemoTimeout.
         """
-        wanted = [n for n in (self.node_ids if node_ids is None else node_ids) if "broker" in self.node(n).roles]
+        wanted = list(self.node_ids if node_ids is None else node_ids)
 
-        def missing() -> list[int]:
+        def up(node_id: int) -> bool:
+            if "broker" in self.node(node_id).roles:
+                return node_id in kafka.unfenced_brokers(self.client_settings(brokers=[node_id]))
+            return settings.listens(self.node(node_id).ports["CONTROLLER"])
+
+        def all_up() -> bool:
             self._raise_if_died(wanted)
-            return [n for n in wanted if n not in kafka.unfenced_brokers(self.address(n))]
+            return all(up(node_id) for node_id in wanted)
 
-        self.wait_until(lambda: not missing(), limit, f"brokers {wanted} are unfenced")
+        self.wait_until(all_up, limit, f"nodes {wanted} are up, brokers unfenced")
 
     def wait_healthy(self, limit: float = START_LIMIT_S) -> None:
         """Wait until every broker is unfenced and no partition lacks a replica or a leader."""
@@ -320,7 +380,7 @@ class Cluster:
         seen: list[str] = []
 
         def healthy() -> bool:
-            seen[:] = kafka.under_replicated(self.live_bootstrap_servers)
+            seen[:] = kafka.under_replicated(self.live)
             return not seen
 
         self.wait_until(
@@ -360,9 +420,10 @@ class Cluster:
         """Run one of Kafka's own command-line tools and return its standard output.
 
         `main_class` is for example org.apache.kafka.tools.TopicCommand; arguments are as for the script of that tool.
-        Raises DemoError with what the tool wrote when it fails or takes longer than `limit` seconds.
+        On a secured cluster it comes in as the super user. Raises DemoError with what the tool wrote when it fails or takes
+        longer than `limit` seconds.
         """
-        argv = runtime.get(self.version).command(main_class, *args, jvm=("-Xmx256m",))
+        argv = runtime.get(self.version).command(main_class, *self._let_in(main_class, args), jvm=("-Xmx256m",))
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=limit, check=False, cwd=self.folder)
         except subprocess.TimeoutExpired as error:
@@ -371,105 +432,21 @@ class Cluster:
             raise DemoError(f"{main_class} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def _let_in(self, main_class: str, args: Sequence[str]) -> list[str]:
+        """The arguments with the file that lets a tool in, behind the address that it is to ask."""
+        given = list(args)
+        config = self.secrets / security.TOOL_CONFIG
+        for option in ("--bootstrap-server", "--bootstrap-controller"):
+            if option in given and config.exists():
+                # The one tool of these that calls it differently up to 4.1.
+                elects = main_class.endswith(".LeaderElectionCommand")
+                behind = given.index(option) + 2
+                given[behind:behind] = ["--admin.config" if elects else "--command-config", str(config)]
+        return given
+
 
 def python_path() -> str:
     """The PYTHONPATH with which `python -m demo.…` finds this package, wherever the caller stands."""
     return os.pathsep.join(
         filter(None, (str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")))
     )
-
-
-def _claim_folder(folder: Path | None) -> Path:
-    if folder is None:
-        return Path(tempfile.mkdtemp(prefix="klaxon-demo-"))
-    folder = Path(folder).resolve()
-    if (folder / state.STATE_FILE).exists():
-        _remove_remains(folder)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if any(folder.iterdir()):
-        raise DemoError(f"{folder} is not empty and was not left by a demo; choose another folder")
-    return folder
-
-
-def _remove_remains(folder: Path) -> None:
-    found = state.read(folder)
-    if state.is_same_process(found.supervisor_pid, found.supervisor_started):
-        raise DemoError(f"a demo cluster runs in {folder} already (process {found.supervisor_pid})")
-    if found.keep:
-        raise DemoError(f"{folder} holds a cluster that was to be kept; remove the folder or choose another one")
-    shutil.rmtree(folder)
-
-
-def _describe(folder: Path, count: int, version: str, heap_mb: int, keep: bool) -> State:
-    if count < 1:
-        raise DemoError(f"a cluster needs at least one node, not {count}")
-    ports = iter(settings.free_ports(3 * count))
-    nodes = tuple(
-        Node(
-            id=node_id,
-            roles=("broker", "controller"),
-            ports={"PLAINTEXT": next(ports), "CONTROLLER": next(ports), "jmx": next(ports)},
-            log_dirs=tuple(str(folder / f"node-{node_id}" / name) for name in ("d1", "d2")),
-        )
-        for node_id in range(1, count + 1)
-    )
-    return State(
-        version=version,
-        cluster_id=_random_cluster_id(),
-        nodes=nodes,
-        keep=keep,
-        heap_mb=heap_mb,
-        owner_pid=os.getpid(),
-        owner_started=state.start_time(os.getpid()),
-        socket=str(_socket_path(folder)),
-    )
-
-
-def _random_cluster_id() -> str:
-    """Kafka's form: 16 random bytes in URL-safe base64; a leading dash would read as an option of the format tool."""
-    while True:
-        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        if not made.startswith("-"):
-            return made
-
-
-def _socket_path(folder: Path) -> Path:
-    path = folder / "control.sock"
-    if len(str(path)) <= control.SOCKET_PATH_LIMIT:
-        return path
-    return Path(tempfile.mkdtemp(prefix="klaxon-demo-")) / "control.sock"
-
-
-def _properties_path(folder: Path, node: Node) -> Path:
-    return folder / f"node-{node.id}.properties"
-
-
-def _write_configuration(
-    folder: Path,
-    described: State,
-    kafka_runtime: runtime.Runtime,
-    overrides: Overrides,
-    node_overrides: Mapping[int, Overrides],
-) -> None:
-    known = {node.id for node in described.nodes}
-    if strangers := sorted(set(node_overrides) - known):
-        raise DemoError(f"node_overrides names nodes {strangers}; there are {sorted(known)}")
-    name, text = settings.log_configuration(kafka_runtime.uses_log4j2)
-    (folder / name).write_text(text)
-    for node in described.nodes:
-        for log_dir in node.log_dirs:
-            Path(log_dir).mkdir(parents=True)
-        properties = settings.server_properties(node, described.nodes, {**overrides, **node_overrides.get(node.id, {})})
-        _properties_path(folder, node).write_text(settings.render(properties))
-
-
-def _format(folder: Path, described: State, kafka_runtime: runtime.Runtime) -> None:
-    def format_node(node: Node) -> None:
-        arguments = ("format", "-t", described.cluster_id, "-c", str(_properties_path(folder, node)))
-        argv = kafka_runtime.command("kafka.tools.StorageTool", *arguments, jvm=("-Xmx128m",))
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=START_LIMIT_S, check=False, cwd=folder)
-        if done.returncode != 0:
-            raise DemoError(f"formatting node {node.id} failed:\n{done.stdout}{done.stderr}")
-
-    with ThreadPoolExecutor(len(described.nodes)) as pool:
-        list(pool.map(format_node, described.nodes))

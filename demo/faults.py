@@ -21,8 +21,8 @@ SINGLE_REPLICA_PRODUCER = "producer-unreplicated"
 SINGLE_REPLICA_RATE = 10.0
 STOPPED_GROUP = "billing"
 SLOW_RATE = 5.0
-CONTROLLER_LIMIT_S = 30.0
-CONTROLLER_ATTEMPT_S = 8.0
+CONTROLLER_LIMIT_S = 60.0
+CONTROLLER_ATTEMPT_S = 20.0
 QUORUM_COMMAND = "org.apache.kafka.tools.MetadataQuorumCommand"
 LOG_DIR_LIMIT_S = 30.0
 
@@ -239,7 +239,7 @@ def offline_log_dirs(cluster: Cluster, node: int) -> list[str]:
 def _kill_single_replica(cluster: Cluster, node: int | None) -> Details:
     """A topic of which one broker holds the only replica, with somebody who produces to it; then that broker dies."""
     victim = _ordinary(cluster, node)
-    kafka.create_topic(cluster.live_bootstrap_servers, SINGLE_REPLICA_TOPIC, assignment=[[victim], [victim]])
+    kafka.create_topic(cluster.live, SINGLE_REPLICA_TOPIC, assignment=[[victim], [victim]])
     traffic.start_producer(cluster, SINGLE_REPLICA_PRODUCER, [SINGLE_REPLICA_TOPIC], SINGLE_REPLICA_RATE)
     cluster.kill_node(victim)
     return {"nodes": [victim], "topic": SINGLE_REPLICA_TOPIC}
@@ -248,7 +248,7 @@ def _kill_single_replica(cluster: Cluster, node: int | None) -> Details:
 def _heal_single_replica(cluster: Cluster, details: Details) -> None:
     cluster.start_nodes(details["nodes"])
     cluster.stop_process(SINGLE_REPLICA_PRODUCER)
-    kafka.delete_topic(cluster.live_bootstrap_servers, details["topic"])
+    kafka.delete_topic(cluster.live, details["topic"])
 
 
 def _stop_group(cluster: Cluster, _node: int | None) -> Details:
@@ -262,10 +262,15 @@ def _start_group(cluster: Cluster, details: Details) -> None:
 
 
 def _slow_group(cluster: Cluster, _node: int | None) -> Details:
-    group = _needs_traffic(cluster, traffic.groups(cluster)[-1].name)
+    group = _needs_traffic(cluster, _slow_candidate(cluster))
     traffic.stop_group(cluster, group)
     traffic.start_group(cluster, group, max_rate=SLOW_RATE)
     return {"group": group}
+
+
+def _slow_candidate(cluster: Cluster) -> str:
+    """Not the group that `group-stopped` stops, where the version has another."""
+    return next((g.name for g in traffic.groups(cluster) if g.protocol == "consumer"), STOPPED_GROUP)
 
 
 def _restart_group(cluster: Cluster, details: Details) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 REQUEST_LIMIT_S = 5.0
 
@@ -21,34 +21,38 @@ _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
 
 
-def client_settings(bootstrap_servers: str) -> dict[str, Any]:
+Access = str | Mapping[str, Any]
+"""Where and how to get in: `Cluster.client_settings`, or just the addresses where nothing is secured."""
+
+
+def client_settings(access: Access) -> dict[str, Any]:
     """Settings that all clients of the demo share."""
     return {
-        "bootstrap.servers": bootstrap_servers,
+        **({"bootstrap.servers": access} if isinstance(access, str) else access),
         "logger": _silent,
         "log.connection.close": False,
         "reconnect.backoff.max.ms": 200,
     }
 
 
-def admin(bootstrap_servers: str) -> AdminClient:
+def admin(access: Access) -> AdminClient:
     """A new admin client."""
-    return AdminClient(client_settings(bootstrap_servers))
+    return AdminClient(client_settings(access))
 
 
-def unfenced_brokers(bootstrap_servers: str) -> frozenset[int]:
+def unfenced_brokers(access: Access) -> frozenset[int]:
     """Ids of the brokers in Metadata, which leaves out those that are fenced."""
-    return frozenset(admin(bootstrap_servers).list_topics(timeout=REQUEST_LIMIT_S).brokers)
+    return frozenset(admin(access).list_topics(timeout=REQUEST_LIMIT_S).brokers)
 
 
-def topics(bootstrap_servers: str) -> frozenset[str]:
+def topics(access: Access) -> frozenset[str]:
     """Names of all topics."""
-    return frozenset(admin(bootstrap_servers).list_topics(timeout=REQUEST_LIMIT_S).topics)
+    return frozenset(admin(access).list_topics(timeout=REQUEST_LIMIT_S).topics)
 
 
-def under_replicated(bootstrap_servers: str) -> list[str]:
+def under_replicated(access: Access) -> list[str]:
     """Partitions (topic-partition) that lack a replica in the ISR or a leader."""
-    topics = admin(bootstrap_servers).list_topics(timeout=REQUEST_LIMIT_S).topics
+    topics = admin(access).list_topics(timeout=REQUEST_LIMIT_S).topics
     return [
         f"{name}-{number}"
         for name, topic in topics.items()
@@ -57,9 +61,9 @@ def under_replicated(bootstrap_servers: str) -> list[str]:
     ]
 
 
-def not_preferred(bootstrap_servers: str) -> list[str]:
+def not_preferred(access: Access) -> list[str]:
     """Partitions (topic-partition) whose leader is not the first replica, the preferred one."""
-    topics = admin(bootstrap_servers).list_topics(timeout=REQUEST_LIMIT_S).topics
+    topics = admin(access).list_topics(timeout=REQUEST_LIMIT_S).topics
     return [
         f"{name}-{number}"
         for name, topic in topics.items()
@@ -69,7 +73,7 @@ def not_preferred(bootstrap_servers: str) -> list[str]:
 
 
 def create_topic(
-    bootstrap_servers: str,
+    access: Access,
     name: str,
     partitions: int = 6,
     replication_factor: int = -1,
@@ -85,15 +89,31 @@ def create_topic(
         else {"num_partitions": partitions, "replication_factor": replication_factor}
     )
     topic = NewTopic(name, config=dict(config or {}), **placement)
-    client = admin(bootstrap_servers)  # Held: a client that is collected fails its futures.
+    client = admin(access)  # Held: a client that is collected fails its futures.
     for future in client.create_topics([topic], request_timeout=30, operation_timeout=30).values():
         future.result()
 
 
-def delete_topic(bootstrap_servers: str, name: str) -> None:
+def delete_topic(access: Access, name: str) -> None:
     """Delete a topic and all its data."""
-    client = admin(bootstrap_servers)
+    client = admin(access)
     for future in client.delete_topics([name], request_timeout=30, operation_timeout=30).values():
+        future.result()
+
+
+def alter_config(access: Access, kind: ConfigResource.Type, name: str, changes: Mapping[str, str | None]) -> None:
+    """Set settings of one broker or topic; None takes a setting away."""
+    entries = [
+        ConfigEntry(
+            key,
+            "" if value is None else value,
+            incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET,
+        )
+        for key, value in changes.items()
+    ]
+    client = admin(access)
+    resource = ConfigResource(kind, name, incremental_configs=entries)
+    for future in client.incremental_alter_configs([resource], request_timeout=30).values():
         future.result()
 
 

@@ -62,6 +62,11 @@ def major(version: str) -> int:
     return int(version.split(".", 1)[0])
 
 
+def number(version: str) -> tuple[int, ...]:
+    """For comparisons: 4.3.1 is (4, 3, 1)."""
+    return tuple(int(part) for part in version.split("."))
+
+
 def cache_folder() -> Path:
     """Where downloads live, outside of any checkout: $XDG_CACHE_HOME/klaxon or ~/.cache/klaxon."""
     base = os.environ.get("XDG_CACHE_HOME", "")

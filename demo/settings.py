@@ -7,7 +7,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from demo import security
 from demo.errors import DemoError
+from demo.security import LISTENERS, PLAINTEXT, Security
 from demo.state import Node
 
 HOST = "127.0.0.1"
@@ -37,26 +39,51 @@ def free_ports(count: int, chooser: random.Random | None = None) -> list[int]:
     return found
 
 
-def server_properties(node: Node, nodes: tuple[Node, ...], overrides: Mapping[str, str]) -> dict[str, str]:
-    """A node's settings: Kafka's defaults but for what three brokers on one small machine need; `overrides` win."""
-    brokers = [n for n in nodes if "broker" in n.roles]
-    replicas = min(3, len(brokers))
-    min_isr = max(1, replicas - 1)
-    listeners = {name: port for name, port in node.ports.items() if name != "jmx"}
-    return {
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def server_properties(node: Node, nodes: tuple[Node, ...], secured: Security = PLAINTEXT) -> dict[str, str]:
+    """A node's settings: Kafka's defaults but for what three brokers on one small machine need."""
+    made = {
         "process.roles": ",".join(node.roles),
         "node.id": str(node.id),
         "controller.quorum.voters": ",".join(
             f"{n.id}@{HOST}:{n.ports['CONTROLLER']}" for n in nodes if "controller" in n.roles
         ),
         "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in listeners.items()),
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in node.ports.items() if name != "jmx"),
+        "listener.security.protocol.map": ",".join(
+            f"{name}:{protocol}" for name, protocol in (*LISTENERS.items(), ("CONTROLLER", LISTENERS[secured.listener]))
+        ),
         "log.dirs": ",".join(node.log_dirs),
         "metadata.log.dir": node.log_dirs[0],
         "num.network.threads": "2",
         "num.io.threads": "4",
+        **_replication(len([n for n in nodes if "broker" in n.roles])),
+        "group.initial.rebalance.delay.ms": "500",
+        # A lost log dir shows at its next write; this one comes each second even where nothing is produced.
+        "replica.high.watermark.checkpoint.interval.ms": "1000",
+        # A demo that runs for days must not fill the disk.
+        "log.retention.ms": "21600000",
+        "log.retention.bytes": "100000000",
+        "log.segment.bytes": "20000000",
+    }
+    if "broker" in node.roles:
+        made["inter.broker.listener.name"] = secured.listener
+    if node.rack is not None:
+        made["broker.rack"] = node.rack
+    return made
+
+
+def _replication(brokers: int) -> dict[str, str]:
+    """Three replicas where there are three brokers, with room for one to fail. Controllers create topics, so they are told too."""
+    replicas = min(3, brokers)
+    min_isr = max(1, replicas - 1)
+    return {
         "auto.create.topics.enable": "false",
         "default.replication.factor": str(replicas),
         "min.insync.replicas": str(min_isr),
@@ -68,14 +95,6 @@ def server_properties(node: Node, nodes: tuple[Node, ...], overrides: Mapping[st
         "share.coordinator.state.topic.replication.factor": str(replicas),
         "share.coordinator.state.topic.min.isr": str(min_isr),
         "share.coordinator.state.topic.num.partitions": "6",
-        "group.initial.rebalance.delay.ms": "500",
-        # A lost log dir shows at its next write; this one comes each second even where nothing is produced.
-        "replica.high.watermark.checkpoint.interval.ms": "1000",
-        # A demo that runs for days must not fill the disk.
-        "log.retention.ms": "21600000",
-        "log.retention.bytes": "100000000",
-        "log.segment.bytes": "20000000",
-        **overrides,
     }
 
 
@@ -84,12 +103,14 @@ def render(properties: Mapping[str, str]) -> str:
     return "".join(f"{key}={value}\n".replace("\\", "\\\\") for key, value in properties.items())
 
 
-def jvm_flags(node: Node, heap_mb: int, log_configuration: Path, server_log: Path, log4j2: bool) -> list[str]:
-    """Heap, logging, and JMX on loopback without a password, its RMI port fixed so that one port is enough."""
+def jvm_flags(
+    node: Node, log_configuration: Path, server_log: Path, log4j2: bool, secured: Security, secrets: Path
+) -> list[str]:
+    """Heap, logging, and JMX on loopback, its RMI port fixed so that one port is enough."""
     jmx = node.ports["jmx"]
     logging_key = "log4j2.configurationFile" if log4j2 else "log4j.configuration"
     return [
-        f"-Xmx{heap_mb}m",
+        f"-Xmx{node.heap_mb}m",
         "-Xms64m",
         "-Djava.net.preferIPv4Stack=true",
         f"-D{logging_key}={log_configuration.as_uri()}",
@@ -98,8 +119,7 @@ def jvm_flags(node: Node, heap_mb: int, log_configuration: Path, server_log: Pat
         f"-Dcom.sun.management.jmxremote.rmi.port={jmx}",
         f"-Dcom.sun.management.jmxremote.host={HOST}",
         "-Dcom.sun.management.jmxremote.local.only=false",
-        "-Dcom.sun.management.jmxremote.authenticate=false",
-        "-Dcom.sun.management.jmxremote.ssl=false",
+        *security.jmx_flags(secrets, secured, node.id),
         f"-Djava.rmi.server.hostname={HOST}",
     ]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from demo.errors import ClusterGone, DemoError
+from demo.security import PLAINTEXT, Security
 
 STATE_FILE = "state.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class Status(StrEnum):
@@ -61,6 +62,8 @@ class Node:
     ports: dict[str, int]
     """Listener name (and "jmx") to port; kept over restarts."""
     log_dirs: tuple[str, ...]
+    heap_mb: int = 384
+    rack: str | None = None
 
     @property
     def process(self) -> str:
@@ -75,7 +78,7 @@ class State:
     cluster_id: str
     nodes: tuple[Node, ...]
     keep: bool = False
-    heap_mb: int = 384
+    security: Security = PLAINTEXT
     supervisor_pid: int | None = None
     supervisor_started: str | None = None
     owner_pid: int | None = None
@@ -107,6 +110,7 @@ def read(folder: Path) -> State:
             **{
                 **raw,
                 "nodes": tuple(_node(node) for node in raw["nodes"]),
+                "security": _security(raw["security"]),
                 "processes": {name: _process(process) for name, process in raw["processes"].items()},
             }
         )
@@ -142,6 +146,10 @@ def is_same_process(pid: int | None, started: str | None) -> bool:
 
 def _node(raw: dict[str, Any]) -> Node:
     return Node(**{**raw, "roles": tuple(raw["roles"]), "log_dirs": tuple(raw["log_dirs"])})
+
+
+def _security(raw: dict[str, Any]) -> Security:
+    return Security(**{**raw, "also": tuple(raw["also"]), "users": tuple(raw["users"])})
 
 
 def _process(raw: dict[str, Any]) -> Process:

@@ -81,7 +81,7 @@ def running(size: Size, version: str = DEFAULT_VERSION) -> Iterator[demo.Cluster
 
 def create_topics(cluster: demo.Cluster, size: Size) -> None:
     """All topics in few requests, until every replica of them is in sync."""
-    client = kafka.admin(cluster.bootstrap_servers)
+    client = kafka.admin(cluster.client_settings())
     names = [size.topic(i) for i in range(size.topics)]
     for at in range(0, len(names), TOPICS_PER_REQUEST):
         wanted = [NewTopic(n, size.partitions, 2) for n in names[at : at + TOPICS_PER_REQUEST]]

@@ -34,17 +34,16 @@ def test_a_port_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_three_brokers_replicate_three_times_with_room_for_one_to_fail() -> None:
     nodes = (node(1), node(2), node(3))
-    properties = settings.server_properties(nodes[1], nodes, {"num.io.threads": "9"})
+    properties = settings.server_properties(nodes[1], nodes)
     assert properties["node.id"] == "2"
     assert properties["controller.quorum.voters"] == "1@127.0.0.1:21001,2@127.0.0.1:21002,3@127.0.0.1:21003"
     assert properties["listeners"] == "PLAINTEXT://127.0.0.1:20002,CONTROLLER://127.0.0.1:21002"
     assert (properties["offsets.topic.replication.factor"], properties["min.insync.replicas"]) == ("3", "2")
     assert properties["metadata.log.dir"] == "n2/d1"
-    assert properties["num.io.threads"] == "9"
 
 
 def test_a_single_broker_can_hold_every_topic() -> None:
-    properties = settings.server_properties(node(1), (node(1),), {})
+    properties = settings.server_properties(node(1), (node(1),))
     assert {
         properties[f"{prefix}.replication.factor"] for prefix in ("default", "offsets.topic", "transaction.state.log")
     } == {"1"}

@@ -33,8 +33,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("{", "is not JSON"),
         ("[]", "another version of the demo"),
         ('{"format": 0}', "another version of the demo"),
-        ('{"format": 1, "nodes": [], "processes": {}, "surprise": 1}', "is not a demo's state"),
-        ('{"format": 1}', "is not a demo's state"),
+        ('{"format": 2, "nodes": [], "processes": {}, "surprise": 1}', "is not a demo's state"),
+        ('{"format": 2}', "is not a demo's state"),
     ],
 )
 def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, complaint: str) -> None:

@@ -79,7 +79,7 @@ def false_zeros(page: Page) -> set[str]:
 
 def hung_broker(on_stage: Stage) -> list[Row]:
     node = faults.break_(on_stage.cluster, "broker-hung")["nodes"][0]
-    port = on_stage.cluster.node(node).ports["PLAINTEXT"]
+    port = on_stage.cluster.node(node).ports[on_stage.cluster.security.listener]
     assert on_stage.klaxon.process is not None
     process = psutil.Process(on_stage.klaxon.process.pid)
     most, cpu, begun = 0, on_stage.klaxon.cpu_seconds(), time.monotonic()

@@ -19,10 +19,10 @@ TOPICS = 10
 def create_and_delete_topics(cluster: Cluster) -> None:
     names = [f"passing-{n}" for n in range(TOPICS)]
     for name in names:
-        demo.kafka.create_topic(cluster.bootstrap_servers, name, 6)
+        demo.kafka.create_topic(cluster.client_settings(), name, 6)
     cluster.wait_healthy()
     for name in names:
-        demo.kafka.delete_topic(cluster.bootstrap_servers, name)
+        demo.kafka.delete_topic(cluster.client_settings(), name)
 
 
 OPERATIONS: dict[str, Callable[[Cluster], object]] = {

@@ -13,7 +13,8 @@ from typing import Any
 import demo
 from demo import traffic
 from tests.alertmanager import CountingWebhook, Notification, RealAlertmanager
-from tests.klaxon_process import Klaxon, wait_until, watching
+from tests.klaxon_process import Klaxon, wait_until
+from tests.on_cluster import klaxon_config
 from tests.proof.report import Row
 
 PAGING = ("warning", "critical")
@@ -67,7 +68,7 @@ def stage(rate: float = traffic.DEFAULT_RATE, **configuration: Any) -> Iterator[
         alertmanager = stack.enter_context(RealAlertmanager(folder / "alertmanager", webhook))
         klaxon = Klaxon(
             folder / "klaxon",
-            watching(cluster.bootstrap_servers, cluster.jmx_targets, [alertmanager.url], **configuration),
+            klaxon_config(cluster, [alertmanager.url], **configuration),
         )
         stack.callback(klaxon.close)
         klaxon.start()

@@ -10,12 +10,12 @@ import pytest
 
 import demo
 from demo import faults
-from exporter.config import ClusterConfig, JmxConfig
+from exporter.config import ClusterConfig
 from exporter.facts.cluster import LegName, LegState, Node
 from exporter.jmx.jpype_transport import JpypeTransport
-from exporter.kafka.reader import Reader
 from exporter.runner import Runner
 from exporter.snapshot import Snapshot
+from tests.on_cluster import cluster_section, reader_for
 
 pytestmark = pytest.mark.real
 
@@ -39,10 +39,9 @@ class Watched:
     def __init__(self, cluster: demo.Cluster, book: Book | None = None) -> None:
         self.book = book or Book()
         self.published: list[Snapshot] = []
-        config = ClusterConfig(
-            bootstrap_servers=cluster.bootstrap_servers.split(","), jmx=JmxConfig(targets=cluster.jmx_targets)
-        )
-        self.reader = Reader("demo", config.bootstrap_servers)
+        config = ClusterConfig.model_validate(cluster_section(cluster))
+        self.brokers = set(cluster.broker_ids)
+        self.reader = reader_for(cluster)
         self.jmx = JpypeTransport()
         self.runner = Runner(config, self.reader, self.jmx, time.time, lambda s, _: self.published.append(s), self.book)
         self.runner.start()
@@ -65,7 +64,7 @@ class Watched:
 
     def whole(self) -> Snapshot:
         def whole(s: Snapshot) -> bool:
-            return all(s.coverage.covers(name) for name in EVERYTHING) and up(s) == {1, 2, 3}
+            return all(s.coverage.covers(name) for name in EVERYTHING) and up(s) == self.brokers
 
         return self.until(whole, 90, "everything is covered and all brokers are up")
 
@@ -121,7 +120,7 @@ def test_first_page_and_restart_of_klaxon(healthy_cluster: demo.Cluster) -> None
         w.whole()
         print(f"first whole Snapshot after {time.monotonic() - started:.1f} s")
         assert w.now.derived.health is not None and len(w.now.derived.health.table) > 0
-        assert {n.id for n in w.book.nodes} == {1, 2, 3}
+        assert {n.id for n in w.book.nodes} == set(healthy_cluster.node_ids)
         assert not w.now.derived.departures
     finally:
         w.close()

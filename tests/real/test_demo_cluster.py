@@ -17,26 +17,26 @@ pytestmark = pytest.mark.real
 
 
 def test_all_nodes_answer_under_their_own_id(healthy_cluster: Cluster) -> None:
-    ids = frozenset(healthy_cluster.node_ids)
+    ids = frozenset(healthy_cluster.broker_ids)
     assert ids == {1, 2, 3}
-    assert all(kafka.unfenced_brokers(healthy_cluster.address(node)) == ids for node in ids)
-    assert len(set(healthy_cluster.jmx_targets.values())) == 3
+    assert all(kafka.unfenced_brokers(healthy_cluster.client_settings(brokers=[node])) == ids for node in ids)
+    assert len(set(healthy_cluster.jmx_targets.values())) == len(healthy_cluster.node_ids)
 
 
 def test_a_node_that_was_stopped_comes_back_on_its_ports_and_gets_its_leaders_back(healthy_cluster: Cluster) -> None:
-    address = healthy_cluster.address(2)
+    address, alone = healthy_cluster.address(2), healthy_cluster.client_settings(brokers=[2])
     healthy_cluster.stop_node(2)
     assert healthy_cluster.status(2) is Status.STOPPED
     assert address not in healthy_cluster.live_bootstrap_servers
     with pytest.raises(kafka.NO_ANSWER):
-        kafka.unfenced_brokers(address)
+        kafka.unfenced_brokers(alone)
     healthy_cluster.start_node(2)
-    assert 2 in kafka.unfenced_brokers(address)
+    assert 2 in kafka.unfenced_brokers(alone)
     healthy_cluster.wait_healthy()
-    assert kafka.not_preferred(healthy_cluster.bootstrap_servers)
+    assert kafka.not_preferred(healthy_cluster.client_settings())
     faults.preferred_election(healthy_cluster)
     healthy_cluster.wait_until(
-        lambda: not kafka.not_preferred(healthy_cluster.bootstrap_servers), 60, "every leader is the preferred one"
+        lambda: not kafka.not_preferred(healthy_cluster.client_settings()), 60, "every leader is the preferred one"
     )
 
 
@@ -46,7 +46,7 @@ def test_a_paused_node_answers_again_when_resumed(healthy_cluster: Cluster) -> N
     with pytest.raises(DemoError, match="node-3 is paused and cannot stop cleanly"):
         healthy_cluster.stop_node(3)
     healthy_cluster.resume_node(3)
-    assert 3 in kafka.unfenced_brokers(healthy_cluster.address(3))
+    assert 3 in kafka.unfenced_brokers(healthy_cluster.client_settings(brokers=[3]))
 
 
 def test_another_process_may_kill_and_start_nodes(healthy_cluster: Cluster) -> None:
@@ -63,7 +63,7 @@ def test_another_process_may_kill_and_start_nodes(healthy_cluster: Cluster) -> N
         check=True,
     )
     assert done.stdout.split() == ["killed", "running"]
-    assert 2 in kafka.unfenced_brokers(healthy_cluster.address(2))
+    assert 2 in kafka.unfenced_brokers(healthy_cluster.client_settings(brokers=[2]))
 
 
 def test_kafkas_own_tools_run_and_their_failures_are_told(healthy_cluster: Cluster) -> None:

@@ -14,8 +14,9 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from demo import Cluster, faults, kafka
 from exporter.kafka.client import KafkaReader
-from exporter.kafka.reader import Reader, Timeouts
+from exporter.kafka.reader import Timeouts
 from tests.exporter.kafka.contract import Commits, ReaderContract
+from tests.on_cluster import reader_for
 
 pytestmark = pytest.mark.real
 
@@ -45,7 +46,7 @@ class RealWorld:
         return f"{self._own}-{stem}"
 
     def new_reader(self, bootstrap_servers: Sequence[str]) -> KafkaReader:
-        return Reader("contract", bootstrap_servers, timeouts=TIMEOUTS)
+        return reader_for(self._cluster, "contract", bootstrap_servers, timeouts=TIMEOUTS)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + UNTIL_S
@@ -63,12 +64,12 @@ class RealWorld:
         if name in self._topics:
             return
         rows = [list(replicas) for replicas in assignment]
-        kafka.create_topic(self._cluster.live_bootstrap_servers, name, assignment=rows, config=config)
+        kafka.create_topic(self._cluster.live, name, assignment=rows, config=config)
         self._topics.append(name)
 
     def delete_topic(self, name: str) -> None:
         self._topics.remove(name)
-        kafka.delete_topic(self._cluster.live_bootstrap_servers, name)
+        kafka.delete_topic(self._cluster.live, name)
 
     def produce(self, topic: str, partition: int, count: int) -> None:
         producer = Producer({**self._settings(), "acks": "all", "enable.idempotence": True})
@@ -120,7 +121,7 @@ class RealWorld:
                 consumer.close()
 
     def _settings(self) -> dict[str, object]:
-        return kafka.client_settings(self._cluster.live_bootstrap_servers)
+        return kafka.client_settings(self._cluster.live)
 
     def close(self) -> None:
         self.reader.close()

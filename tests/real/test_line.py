@@ -15,16 +15,16 @@ import requests
 import yaml
 
 import demo
+from demo.security import PLAINTEXT
 from tests.klaxon_process import ROOT, Klaxon, free_port, wait_until, watching
+from tests.on_cluster import klaxon_config
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture
 def klaxon(healthy_cluster: demo.Cluster, tmp_path: Path) -> Iterator[Klaxon]:
-    made = Klaxon(
-        tmp_path, watching(healthy_cluster.bootstrap_servers, healthy_cluster.jmx_targets, incidents={"close_after": 5})
-    )
+    made = Klaxon(tmp_path, klaxon_config(healthy_cluster, incidents={"close_after": 5}))
     try:
         yield made.start()
     finally:
@@ -83,7 +83,10 @@ def test_queries_are_answered_from_the_history(klaxon: Klaxon) -> None:
 
 def test_a_diagnosis_without_a_daemon(healthy_cluster: demo.Cluster, klaxon: Klaxon) -> None:
     jmx = [part for node, address in healthy_cluster.jmx_targets.items() for part in ("--jmx", f"{node}={address}")]
-    walked = command(klaxon, "diagnose", "under-replicated", "--bootstrap", healthy_cluster.bootstrap_servers, *jmx)
+    by_options = ("--bootstrap", healthy_cluster.bootstrap_servers, *jmx)
+    # A way in that needs more than addresses stands in a file.
+    way = by_options if healthy_cluster.security == PLAINTEXT else ("--config", str(klaxon.config))
+    walked = command(klaxon, "diagnose", "under-replicated", *way)
     assert walked.returncode == 0, walked.stdout + walked.stderr
 
 
