@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo import kafka, traffic
+from demo import kafka, leftovers, traffic
 from demo.cluster import Cluster
 from demo.errors import DemoError
 from demo.settings import HOST
@@ -142,13 +142,13 @@ def _running(cluster: Cluster, node: int) -> int:
 
 
 def _ordinary(cluster: Cluster, node: int | None) -> int:
-    """The node that was asked for, or a running broker that is not the active controller: that is a fault of its own."""
+    """The broker that was asked for, or a running one that is not the active controller: that is a fault of its own."""
+    if node is not None and "broker" not in cluster.node(node).roles:
+        raise DemoError(f"node {node} is no broker; there are: {', '.join(map(str, cluster.broker_ids))}")
     if node is not None:
         return _running(cluster, node)
     controller = active_controller(cluster)
-    candidates = [n for n in cluster.broker_ids if cluster.status(n) is Status.RUNNING]
-    if not candidates:
-        raise DemoError("no broker runs")
+    candidates = cluster.live_brokers
     return next((n for n in candidates if n != controller), candidates[0])
 
 
@@ -313,6 +313,24 @@ FAULTS = {
             _start_group,
         ),
         Fault("group-behind", "The consumers of one group are slower than the producers.", _slow_group, _restart_group),
+        Fault(
+            "hanging-transaction",
+            "A producer is killed inside an open transaction.",
+            leftovers.leave_transaction,
+            leftovers.end_transaction,
+        ),
+        Fault(
+            "throttle-left",
+            "Replication throttles are set and left behind.",
+            leftovers.leave_throttles,
+            leftovers.remove_throttles,
+        ),
+        Fault(
+            "reassignment",
+            "A throttled reassignment runs and does not end.",
+            leftovers.start_reassignment,
+            leftovers.cancel_reassignment,
+        ),
     )
 }
 """Every fault by its name."""

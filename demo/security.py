@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ JMX_USER = "monitor"
 FOLDER = "security"
 TOOL_CONFIG = "tools.properties"
 SCRAM_ITERATIONS = 4096
+TOKEN_LIFETIME_S = 86_400.0 * 30
 _MODULE = "org.apache.kafka.common.security"
 PLAIN_MODULE = f"{_MODULE}.plain.PlainLoginModule required"
 SCRAM_MODULE = f"{_MODULE}.scram.ScramLoginModule required"
@@ -112,6 +115,7 @@ def write_files(folder: Path, security: Security, nodes: Mapping[int, str]) -> N
     folder.mkdir(mode=0o700)
     for user in security.all_users:
         set_password(folder, user, _new_password())
+        certificates.write_private(folder / f"{user}.token", unsecured_token(user, time.time()).encode())
     # Between blanks is where the JVM looks for it.
     set_password(folder, JMX_USER, secrets.token_urlsafe(12))
     certificates.make_authority(folder)
@@ -154,6 +158,13 @@ def password(folder: Path, user: str) -> str:
 def set_password(folder: Path, user: str, new: str) -> None:
     """Note the password that a user has from now on."""
     certificates.write_private(folder / f"{user}.password", f"{new}\n".encode())
+
+
+def unsecured_token(user: str, now: float, lifetime: float = TOKEN_LIFETIME_S) -> str:
+    """A JSON Web Token without a signature (RFC 7515, A.5), as Kafka's OAUTHBEARER for development takes it; `now` in Unix seconds."""
+    parts = ({"alg": "none"}, {"sub": user, "iat": now, "exp": now + lifetime})
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return ".".join((*encoded, ""))
 
 
 def _new_password() -> str:
@@ -285,8 +296,11 @@ def klaxon_block(
     if listener == "SSL":
         made |= {"certificate_file": str(folder / f"{user}.pem"), "key_file": str(folder / f"{user}.key")}
     if uses_sasl(listener):
-        password_file = {"password_file": str(folder / f"{user}.password")}
-        made |= {"mechanism": mechanism or security.mechanism, "username": user, **password_file}
+        made["mechanism"] = mechanism or security.mechanism
+        if made["mechanism"] == "OAUTHBEARER":
+            made["token_file"] = str(folder / f"{user}.token")
+        else:
+            made |= {"username": user, "password_file": str(folder / f"{user}.password")}
     return made
 
 
@@ -296,7 +310,7 @@ def jmx_block(folder: Path, security: Security) -> dict[str, Any]:
     if security.jmx_password:
         made |= {"username": JMX_USER, "password_file": str(folder / f"{JMX_USER}.password")}
     if security.jmx_tls:
-        made |= {"tls": True, "ca_file": str(folder / certificates.CA_FILE)}
+        made["tls"] = {"ca_file": str(folder / certificates.CA_FILE)}
     return made
 
 

@@ -339,7 +339,21 @@ def _get(url: str, path: str, params: Mapping[str, str | list[str]] | None = Non
 def demo(
     context: typer.Context,
     folder: FolderOption = None,
-    nodes: Annotated[int, typer.Option(min=1, max=9, help="Kafka nodes.")] = 3,
+    nodes: Annotated[int, typer.Option(min=1, max=9, help="Kafka brokers.")] = 3,
+    controllers: Annotated[
+        int, typer.Option(min=0, max=5, help="Separate controllers; 0 makes every broker a controller too.")
+    ] = 0,
+    kafka_version: Annotated[
+        str, typer.Option(help=f"Known good: {', '.join(demonstration.KAFKA_VERSIONS)}.")
+    ] = demonstration.KAFKA_VERSION,
+    security: Annotated[
+        str,
+        typer.Option(
+            help="PLAINTEXT, TLS, SSL (client certificates), SASL_PLAINTEXT or SASL_SSL, these two with /PLAIN, "
+            "/SCRAM-SHA-256 or /SCRAM-SHA-512."
+        ),
+    ] = "PLAINTEXT",
+    rack: Annotated[list[str] | None, typer.Option(help="A rack; once per rack, dealt to the brokers in turn.")] = None,
     listen: Annotated[str, typer.Option(help="host:port of Klaxon's web server.")] = "127.0.0.1:9308",
     alertmanager: AlertmanagerOption = None,
     daemon: Annotated[bool, typer.Option(help="Run a Klaxon on it.")] = True,
@@ -351,8 +365,9 @@ def demo(
 
     signal.signal(signal.SIGTERM, _interrupted)
     try:
+        wish = demonstration.Wish(nodes, controllers, kafka_version, security, tuple(rack or ()))
         code = demonstration.run(
-            folder, nodes, listen, alertmanager or [], (lambda data: serve(Source(None, data))) if daemon else None
+            folder, wish, listen, alertmanager or [], (lambda data: serve(Source(None, data))) if daemon else None
         )
     except DemoError as error:
         _say(str(error))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import demo
-from demo import faults, traffic
+from demo import faults, runtime, security, traffic
 
 CLUSTER_NAME = "demo"
+KAFKA_VERSION = runtime.DEFAULT_VERSION
+KAFKA_VERSIONS = runtime.KNOWN_GOOD_VERSIONS
 
 
 def default_folder() -> Path:
@@ -28,7 +31,8 @@ def configuration(cluster: demo.Cluster, listen: str, alertmanagers: list[str]) 
         "clusters": {
             CLUSTER_NAME: {
                 "bootstrap_servers": cluster.bootstrap_servers.split(","),
-                "jmx": {"transport": "jpype", "targets": cluster.jmx_targets},
+                "security": cluster.klaxon_security(),
+                "jmx": {"transport": "jpype", **cluster.klaxon_jmx},
             }
         },
         "alertmanagers": [{"url": url} for url in alertmanagers],
@@ -37,28 +41,47 @@ def configuration(cluster: demo.Cluster, listen: str, alertmanagers: list[str]) 
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The cluster that was asked for; `security` is a listener, with a mechanism as in SASL_SSL/PLAIN."""
+
+    nodes: int = 3
+    controllers: int = 0
+    kafka_version: str = KAFKA_VERSION
+    security: str = "PLAINTEXT"
+    racks: tuple[str, ...] = ()
+
+
 def run(
     folder: Path | None,
-    nodes: int,
+    wish: Wish,
     listen: str,
     alertmanagers: list[str],
     daemon: Callable[[dict[str, Any]], int] | None,
 ) -> int:
     """Start cluster and traffic, then ``daemon`` on them until it ends; None waits for Ctrl-C instead. All of it ends with this process."""
     folder = folder or default_folder()
-    say(f"Starting a Kafka cluster of {nodes} nodes in {folder}")
-    with demo.start(folder, nodes) as cluster:
-        say(f"Kafka {cluster.version} answers at {cluster.bootstrap_servers}")
+    secured = security.named(wish.security)
+    say(f"Starting a Kafka cluster of {wish.nodes + wish.controllers} nodes in {folder}")
+    with demo.start(
+        folder, wish.nodes, wish.kafka_version, controllers=wish.controllers, racks=wish.racks, security=secured
+    ) as cluster:
+        say(f"Kafka {cluster.version} answers at {cluster.bootstrap_servers} ({wish.security})")
+        if secured.secrets:
+            say(f"Passwords and certificates are in {cluster.secrets}")
         traffic.start(cluster)
-        say(
-            "Traffic: topics orders, payments, shipments; groups "
-            + ", ".join(f"{g.name} ({g.protocol})" for g in traffic.groups(cluster))
-        )
+        say(f"Traffic: topics {', '.join(traffic.TOPICS)}; groups {described(traffic.groups(cluster))}")
+        if missing := traffic.left_out(cluster):
+            say(f"Kafka {cluster.version} is too old for: {described(missing)}")
         say("Break something from a second terminal: klaxon demo break broker-killed")
         if daemon is None:
             wait_for_signal()
             return 0
         return daemon(configuration(cluster, listen, alertmanagers))
+
+
+def described(groups: Iterable[traffic.Group]) -> str:
+    return ", ".join(f"{g.name} ({g.protocol})" for g in groups)
 
 
 def break_(folder: Path | None, fault: str, node: int | None) -> str:

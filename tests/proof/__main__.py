@@ -12,6 +12,7 @@ PARTS = {
     "faults": "One fault, one incident",
     "operations": "Healthy operations page nobody",
     "crash": "Nothing is lost when Klaxon is killed or Alertmanager is away",
+    "matrix": "The tests on real brokers pass on every kind of cluster",
     "endurance": "Coordinator moves, hung, starting and out-of-memory brokers",
 }
 

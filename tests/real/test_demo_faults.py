@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from demo import Cluster, DemoError, faults, kafka, traffic
+from demo import Cluster, DemoError, faults, kafka, leftovers, traffic
 from demo.state import Status
 
 pytestmark = pytest.mark.real
 
+CONFIG_COMMAND = "kafka.admin.ConfigCommand"
 GROUP_COMMAND = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 
 
@@ -101,6 +102,47 @@ def test_a_stopped_group_commits_no_more_and_a_slow_one_runs(busy_cluster: Clust
     assert committed(busy_cluster, "billing") == stood
     assert sorted(faults.heal(busy_cluster)) == ["group-behind", "group-stopped"]
     busy_cluster.wait_until(lambda: committed(busy_cluster, "billing") > stood, 60, "billing goes on")
+
+
+def test_a_transaction_that_was_left_open_is_aborted_when_healed(healthy_cluster: Cluster) -> None:
+    def state() -> str:
+        arguments = ("--bootstrap-server", healthy_cluster.live_bootstrap_servers, "list")
+        told = healthy_cluster.kafka_tool("org.apache.kafka.tools.TransactionsCommand", *arguments)
+        found = re.search(rf"^{leftovers.LEFT_ID}\s+\d+\s+\d+\s+(\w+)", told, re.MULTILINE)
+        return found[1] if found else ""
+
+    faults.break_(healthy_cluster, "hanging-transaction")
+    assert state() == "Ongoing"
+    faults.heal(healthy_cluster)
+    healthy_cluster.wait_until(lambda: state() != "Ongoing", 30, "the transaction has ended", state)
+
+
+def test_throttles_stay_until_healed(healthy_cluster: Cluster) -> None:
+    def throttles() -> int:
+        found = 0
+        for kind, name in (("brokers", "1"), ("topics", leftovers.THROTTLED_TOPIC)):
+            arguments = ("--bootstrap-server", healthy_cluster.live_bootstrap_servers, "--entity-type", kind)
+            told = healthy_cluster.kafka_tool(CONFIG_COMMAND, *arguments, "--entity-name", name, "--describe")
+            found += len(re.findall(r"^\s+\w+\.replication\.throttled", told, re.MULTILINE))
+        return found
+
+    faults.break_(healthy_cluster, "throttle-left")
+    assert throttles() == 4
+    faults.heal(healthy_cluster)
+    assert throttles() == 0
+
+
+def test_a_reassignment_runs_until_healed(healthy_cluster: Cluster) -> None:
+    def moving() -> bool:
+        arguments = ("--bootstrap-server", healthy_cluster.live_bootstrap_servers, "--list")
+        return f"{leftovers.MOVED_TOPIC}-0" in healthy_cluster.kafka_tool(leftovers.REASSIGN_COMMAND, *arguments)
+
+    details = faults.break_(healthy_cluster, "reassignment", node=1)
+    assert details["target"] == 1
+    assert moving()
+    faults.heal(healthy_cluster)
+    assert not moving()
+    assert leftovers.MOVED_TOPIC not in kafka.topics(healthy_cluster.live)
 
 
 def test_a_fault_cannot_be_caused_twice_nor_healed_when_absent(healthy_cluster: Cluster) -> None:

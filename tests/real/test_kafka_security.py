@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 import demo
-from demo import kafka, settings
-from demo.state import Node
+from demo import access, kafka
+from demo.security import Security
 from exporter.facts.cluster import LegState
 from exporter.facts.partitions import END
 from exporter.kafka.reader import Reader, Timeouts
@@ -23,103 +18,27 @@ from exporter.kafka.security import SecurityConfig
 
 pytestmark = pytest.mark.real
 
-USER, PASSWORD = "klaxon", "correct horse, battery = staple"
-LISTENERS = {"TLS": "SSL", "MTLS": "SSL", "SASL": "SASL_PLAINTEXT", "SASLTLS": "SASL_SSL"}
 LIMIT_S = 60.0
-
-
-@dataclass(frozen=True)
-class Secured:
-    """A one-node cluster with a listener of each kind, and the files that a client needs."""
-
-    ports: Mapping[str, int]
-    files: Path
-
-    def reader(self, listener: str, **section: Any) -> Reader:
-        security = SecurityConfig.model_validate({"protocol": LISTENERS[listener], **section})
-        server = f"{settings.HOST}:{self.ports[listener]}"
-        return Reader("secured", [server], security, timeouts=Timeouts(pulse=5, bulk=10, forwarded=10))
-
-    def file(self, name: str) -> str:
-        return str(self.files / name)
-
-    def sasl(self, mechanism: str, password: str = "password") -> dict[str, str]:
-        return {"mechanism": mechanism, "username": USER, "password_file": self.file(password)}
-
-
-def make_certificates(files: Path) -> None:
-    """An authority, a broker's and a client's certificate; the broker's key and certificate in one PEM file, as Kafka wants it."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=files)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=authority",
-            "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
-    (files / "broker.ext").write_text("subjectAltName=IP:127.0.0.1\n")
-    (files / "client.ext").write_text("extendedKeyUsage=clientAuth\n")
-    for name in ("broker", "client"):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", "csr")
-        openssl("x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
-                "-extfile", f"{name}.ext", "-out", f"{name}.pem")  # fmt: skip
-    (files / "keystore.pem").write_text((files / "broker.key").read_text() + (files / "broker.pem").read_text())
-    (files / "password").write_text(PASSWORD + "\n", encoding="utf-8")
-    (files / "wrong").write_text("wrong\n")
-
-
-def listener_settings(ports: Mapping[str, int], files: Path) -> dict[str, str]:
-    """What a broker needs for the listeners, besides their addresses."""
-    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-    scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-    made = {
-        "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(files / "keystore.pem"),
-        "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(files / "ca.pem"),
-        "listener.name.mtls.ssl.client.auth": "required",
-    }
-    for name in ("sasl", "sasltls"):
-        prefix = f"listener.name.{name}"
-        made[f"{prefix}.sasl.enabled.mechanisms"] = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"
-        made[f"{prefix}.plain.sasl.jaas.config"] = f'{plain} user_{USER}="{PASSWORD}";'
-        for mechanism in ("scram-sha-256", "scram-sha-512"):
-            made[f"{prefix}.{mechanism}.sasl.jaas.config"] = scram
-    return made
+EVERY_WAY = Security("SASL_PLAINTEXT", also=("SASL_SSL", "TLS", "SSL"), users=("klaxon", "changing"))
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates, and it is not on the path")
-    files = tmp_path_factory.mktemp("security")
-    make_certificates(files)
-    ports = dict(zip(LISTENERS, settings.free_ports(len(LISTENERS)), strict=True))
-    proper = settings.server_properties
-
-    def with_listeners(node: Node, nodes: tuple[Node, ...], overrides: Mapping[str, str]) -> dict[str, str]:
-        made = proper(node, nodes, overrides)
-        made["listeners"] += "".join(f",{name}://{settings.HOST}:{port}" for name, port in ports.items())
-        made["listener.security.protocol.map"] += "".join(f",{name}:{kind}" for name, kind in LISTENERS.items())
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "server_properties", with_listeners)
-        try:
-            cluster = demo.start(nodes=1, overrides=listener_settings(ports, files))
-        except demo.DemoUnavailable as reason:
-            pytest.skip(f"no brokers can be had: {reason}")
+def secured() -> Iterator[demo.Cluster]:
+    """A one-node cluster with a listener of each kind."""
+    try:
+        cluster = demo.start(nodes=1, security=EVERY_WAY)
+    except demo.DemoUnavailable as reason:
+        pytest.skip(f"no brokers can be had: {reason}")
     with cluster:
-        kafka.create_topic(cluster.bootstrap_servers, "orders", assignment=[[1]])
-        create_scram_user(cluster)
-        yield Secured(ports, files)
+        kafka.create_topic(cluster.client_settings(), "orders", assignment=[[1]])
+        yield cluster
 
 
-def create_scram_user(cluster: demo.Cluster) -> None:
-    admin = kafka.admin(cluster.bootstrap_servers)
-    for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
-        credential = ScramCredentialInfo(mechanism, 4096)
-        wanted = UserScramCredentialUpsertion(USER, credential, PASSWORD.encode())
-        for future in admin.alter_user_scram_credentials([wanted]).values():
-            future.result()
+def reader_with(cluster: demo.Cluster, listener: str, section: Mapping[str, Any]) -> Reader:
+    security = SecurityConfig.model_validate(section)
+    return Reader(
+        "secured", [cluster.address(1, listener)], security, timeouts=Timeouts(pulse=5, bulk=10, forwarded=10)
+    )
 
 
 def assert_everything_answers(reader: Reader) -> None:
@@ -135,46 +54,61 @@ def assert_everything_answers(reader: Reader) -> None:
 
 
 WAYS = {
-    "TLS": ("TLS", {"ca_file": "ca.pem"}),
-    "TLS with a client certificate": (
-        "MTLS",
-        {"ca_file": "ca.pem", "certificate_file": "client.pem", "key_file": "client.key"},
-    ),
-    **{f"{m} in the clear": ("SASL", {"mechanism": m}) for m in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")},
-    **{f"{m} on TLS": ("SASLTLS", {"mechanism": m, "ca_file": "ca.pem"}) for m in ("PLAIN", "SCRAM-SHA-512")},
+    "TLS": ("TLS", None),
+    "TLS with a client certificate": ("SSL", None),
+    **{f"{m} in the clear": ("SASL_PLAINTEXT", m) for m in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")},
+    **{f"{m} on TLS": ("SASL_SSL", m) for m in ("PLAIN", "SCRAM-SHA-512")},
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_way_in(secured: Secured, way: str) -> None:
-    listener, given = WAYS[way]
-    section = {key: secured.file(value) if key.endswith("_file") else value for key, value in given.items()}
-    reader = secured.reader(listener, **(secured.sasl(given["mechanism"]) if "mechanism" in given else {}), **{
-        key: value for key, value in section.items() if key != "mechanism"
-    })  # fmt: skip
+def test_a_way_in(secured: demo.Cluster, way: str) -> None:
+    listener, mechanism = WAYS[way]
+    reader = reader_with(secured, listener, secured.klaxon_security(listener=listener, mechanism=mechanism))
     try:
-        end = time.monotonic() + LIMIT_S
-        # A new user reaches the broker's authenticator a moment after its creation.
-        while not reader.pulse():
-            assert time.monotonic() < end, reader.bootstrap_errors()
-            time.sleep(0.3)
+        reach(reader)
         assert_everything_answers(reader)
     finally:
         reader.close()
 
 
+def reach(reader: Reader) -> None:
+    """Until the broker lets it in: a new password reaches its authenticator a moment after its creation."""
+    end = time.monotonic() + LIMIT_S
+    while not reader.pulse():
+        assert time.monotonic() < end, reader.bootstrap_errors()
+        time.sleep(0.3)
+
+
+def test_a_changed_password_lets_in_and_the_old_one_does_not(secured: demo.Cluster) -> None:
+    old = secured.secrets / "old"
+    old.write_text((secured.secrets / "changing.password").read_text())
+    access.set_password(secured, "changing")
+    section = secured.klaxon_security("changing", mechanism="SCRAM-SHA-512")
+    reader = reader_with(secured, "SASL_PLAINTEXT", section)
+    try:
+        reach(reader)
+    finally:
+        reader.close()
+    outdated = reader_with(secured, "SASL_PLAINTEXT", {**section, "password_file": str(old)})
+    assert "Authentication failed" in refusal(outdated)
+
+
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
-def test_a_wrong_password_is_named(secured: Secured, mechanism: str) -> None:
-    assert "Authentication failed" in refusal(secured.reader("SASL", **secured.sasl(mechanism, "wrong")))
+def test_a_wrong_password_is_named(secured: demo.Cluster, mechanism: str) -> None:
+    section = secured.klaxon_security(mechanism=mechanism)
+    wrong = {**section, "password_file": str(secured.secrets / "admin.password")}
+    assert "Authentication failed" in refusal(reader_with(secured, "SASL_PLAINTEXT", wrong))
 
 
-def test_an_authority_that_is_not_ours_is_named(secured: Secured) -> None:
-    assert "certificate verify failed" in refusal(secured.reader("TLS")).replace("_", " ").lower()
+def test_an_authority_that_is_not_ours_is_named(secured: demo.Cluster) -> None:
+    told = refusal(reader_with(secured, "TLS", {"protocol": "SSL"}))
+    assert "certificate verify failed" in told.replace("_", " ").lower()
 
 
-def test_a_missing_client_certificate_is_an_error(secured: Secured) -> None:
+def test_a_missing_client_certificate_is_an_error(secured: demo.Cluster) -> None:
     """TLS 1.3 tells it with the first answer, not in the handshake."""
-    assert refusal(secured.reader("MTLS", ca_file=secured.file("ca.pem")))
+    assert refusal(reader_with(secured, "SSL", secured.klaxon_security(listener="TLS")))
 
 
 def refusal(reader: Reader) -> str:
