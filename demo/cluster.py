@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -216,6 +217,10 @@ class Cluster:
         """What the node's process does now."""
         return self.state.processes[self.node(node_id).process].status
 
+    def log_text(self, node_id: int) -> str:
+        """All that the node's log file and standard streams hold now."""
+        return "\n".join(line for kind in ("out", "log") for line in logs.read(self.folder / f"node-{node_id}.{kind}"))
+
     def log_tail(self, node_id: int) -> str:
         """The end of what the node wrote: its standard streams, then the last errors and lines of its log."""
         return "".join(logs.summary(logs.read(self.folder / f"node-{node_id}.{kind}")) for kind in ("out", "log"))
@@ -304,6 +309,10 @@ class Cluster:
 
     def _node_operation(self, operation: str, node_id: int) -> None:
         control.request(self.folder, operation, name=self.node(node_id).process)
+
+    def set_heap(self, node_id: int, heap_mb: int) -> None:
+        """Give a node that is down another heap (-Xmx, MB), from its next start on."""
+        self._define_node(replace(self.node(node_id), heap_mb=heap_mb), runtime.get(self.version))
 
     def _define_node(self, node: Node, kafka_runtime: runtime.Runtime) -> None:
         log4j2 = kafka_runtime.uses_log4j2
