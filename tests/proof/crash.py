@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -16,23 +17,22 @@ ALERT = "KafkaBrokerDown"
 AWAY = 300.0
 
 
-def prove(only: str | None) -> list[Row]:
+def prove(only: str | None) -> Iterator[list[Row]]:
     parts = {
         "pending": killed_while_pending,
         "firing": killed_while_firing,
         "sending": killed_while_sending,
         "away": alertmanager_away,
     }
-    rows: list[Row] = []
     with stage(incidents={"close_after": 5}) as on_stage:
         for name, part in parts.items():
             if only is None or only in name:
                 on_stage.wait_calm()
                 on_stage.say(f"{name}: begins")
                 begun = time.time()
-                rows += attempted(name, partial(part, on_stage, begun))
-                rows += attempted(name, partial(healed, on_stage, begun))
-    return rows
+                yield attempted(name, partial(part, on_stage, begun)) + attempted(
+                    name, partial(healed, on_stage, begun)
+                )
 
 
 def healed(on_stage: Stage, begun: float) -> list[Row]:

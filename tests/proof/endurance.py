@@ -6,7 +6,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import psutil
@@ -30,20 +30,18 @@ NEVER_ZERO = ("kafka_controller_kafkacontroller_activebrokercount", "kafka_serve
 """Gauges that a starting node falsely reports as 0."""
 
 
-def prove(only: str | None) -> list[Row]:
+def prove(only: str | None) -> Iterator[list[Row]]:
     parts: dict[str, Callable[[Stage], list[Row]]] = {
         "moves": coordinator_moves,
         "hung": hung_broker,
         "memory": out_of_memory,
     }
     with stage() as on_stage:
-        rows: list[Row] = []
         for name, part in parts.items():
             if only is None or only in name:
                 on_stage.wait_calm(600)
-                rows += attempted(name, partial(part, on_stage))
+                yield attempted(name, partial(part, on_stage))
                 faults.heal(on_stage.cluster)
-        return rows
 
 
 def coordinator_moves(on_stage: Stage) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import demo.kafka
@@ -32,14 +32,11 @@ OPERATIONS: dict[str, Callable[[Cluster], object]] = {
 }
 
 
-def prove(only: str | None) -> list[Row]:
+def prove(only: str | None) -> Iterator[list[Row]]:
     with stage() as on_stage:
-        return [
-            row
-            for name, act in OPERATIONS.items()
-            if only is None or only in name
-            for row in attempted(name, partial(prove_one, on_stage, name, act))
-        ]
+        for name, act in OPERATIONS.items():
+            if only is None or only in name:
+                yield attempted(name, partial(prove_one, on_stage, name, act))
 
 
 def prove_one(on_stage: Stage, name: str, act: Callable[[Cluster], object]) -> list[Row]:

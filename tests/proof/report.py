@@ -20,11 +20,12 @@ Written by `make proof` (one part: `make proof PROOF_ARGS=faults`). Each row is 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One promise: ``held`` says whether it was kept, ``seen`` what was measured."""
+    """One promise: ``held`` says whether it was kept, ``seen`` what was measured; ``trial`` is the attempt that it comes from (itself where empty): its rows are replaced together."""
 
     promise: str
     held: bool
     seen: str
+    trial: str = ""
 
 
 def keep(part: str, title: str, rows: list[Row]) -> None:
@@ -32,18 +33,13 @@ def keep(part: str, title: str, rows: list[Row]) -> None:
     with (KEPT.parent / ".proof.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-        tried = {_subject(r.promise) for r in rows}
-        before = [r for r in kept.get(part, {}).get("rows", []) if _subject(r["promise"]) not in tried]
+        tried = {r.trial or r.promise for r in rows}
+        before = [Row(**r) for r in kept.get(part, {}).get("rows", []) if (r["trial"] or r["promise"]) not in tried]
         date = dt.datetime.now(dt.UTC).date().isoformat()
-        merged = sorted([*before, *(asdict(r) for r in rows)], key=lambda r: _subject(r["promise"]))
-        kept[part] = {"title": title, "date": date, "rows": merged}
+        merged = sorted([*before, *rows], key=lambda r: r.trial or r.promise)
+        kept[part] = {"title": title, "date": date, "rows": [asdict(r) for r in merged]}
         KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         PAGE.write_text(HEAD + "".join(_table(kept[name]) for name in sorted(kept)), encoding="utf-8")
-
-
-def _subject(promise: str) -> str:
-    """What was tried: the part of a promise before its colon."""
-    return promise.partition(":")[0]
 
 
 def _table(part: dict[str, object]) -> str:

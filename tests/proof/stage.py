@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ def stage(rate: float = traffic.DEFAULT_RATE, **configuration: Any) -> Iterator[
 def attempted(name: str, prove: Callable[[], list[Row]]) -> list[Row]:
     """The rows of one proof; one that broke off is a promise that was not kept, and the next ones still get their turn."""
     try:
-        return prove()
+        rows = prove()
     except (AssertionError, demo.DemoError) as error:
-        return [Row(f"{name}: could be shown to its end", False, str(error).splitlines()[0])]
+        rows = [Row(f"{name}: could be shown to its end", False, str(error).splitlines()[0])]
+    return [replace(row, trial=name) for row in rows]
