@@ -10,12 +10,13 @@ import contextlib
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from exporter.kafka import sasl
 from exporter.kafka.api import Api
+from exporter.kafka.bounded import Deadline, Monotonic, Resolver
+from exporter.kafka.credentials import NONE, Credentials, Proof
 from exporter.kafka.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -25,7 +26,6 @@ from exporter.kafka.errors import (
     Refused,
     TimedOut,
 )
-from exporter.kafka.security import PLAINTEXT, SecurityConfig
 
 MAX_ANSWER = 256 * 1024 * 1024
 """Bytes of the largest answer that is read: metadata of a very large cluster stays far below."""
@@ -36,69 +36,6 @@ _RENEW_AT = 0.85
 """Part of a SASL session's lifetime after which a new connection is made: a broker ends one that goes on for longer (KIP-368)."""
 
 T = TypeVar("T")
-Resolve = Callable[..., list[Any]]
-Monotonic = Callable[[], float]
-
-
-class Deadline:
-    """A moment on the monotonic clock by which a call ends; knows in which phase it is."""
-
-    __slots__ = ("_at", "_monotonic", "phase")
-
-    def __init__(self, seconds: float, monotonic: Monotonic) -> None:
-        self._monotonic = monotonic
-        self._at = monotonic() + seconds
-        self.phase = "queue"
-
-    def left(self) -> float:
-        """Seconds that remain; raises TimeoutError when none do."""
-        left = self._at - self._monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-
-class Resolver:
-    """Name look-ups that can be left behind: getaddrinfo cannot be interrupted, so each host has at most one thread that may hang in it."""
-
-    def __init__(self, resolve: Resolve) -> None:
-        self._resolve = resolve
-        self._lock = threading.Lock()
-        self._running: dict[tuple[str, int], _LookUp] = {}
-
-    def addresses(self, host: str, port: int, timeout: float) -> list[Any]:
-        """getaddrinfo's answer; raises TimeoutError, OSError."""
-        key = (host, port)
-        with self._lock:
-            look_up = self._running.get(key)
-            if look_up is None:
-                look_up = self._running[key] = _LookUp()
-                threading.Thread(target=self._run, args=(key, look_up), name=f"resolve {host}", daemon=True).start()
-        if not look_up.done.wait(timeout):
-            raise TimeoutError
-        if look_up.error is not None:
-            raise look_up.error
-        return look_up.found
-
-    def _run(self, key: tuple[str, int], look_up: _LookUp) -> None:
-        try:
-            look_up.found = self._resolve(*key, type=socket.SOCK_STREAM)
-        except OSError as error:
-            look_up.error = error
-        except UnicodeError as error:
-            # A label of the name is empty or too long (RFC 1035).
-            look_up.error = socket.gaierror(socket.EAI_NONAME, f"not a host name ({error})")
-        finally:
-            with self._lock:
-                self._running.pop(key, None)
-            look_up.done.set()
-
-
-class _LookUp:
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.found: list[Any] = []
-        self.error: OSError | None = None
 
 
 class Connection:
@@ -108,39 +45,49 @@ class Connection:
         self,
         host: str,
         port: int,
-        security: SecurityConfig,
+        credentials: Credentials,
         resolver: Resolver,
         monotonic: Monotonic,
         node: int | None = None,
     ) -> None:
         self.host = host
         self.port = port
-        self._security = security
+        self._credentials = credentials
         self._resolver = resolver
         self._monotonic = monotonic
         self._node = node
         self._socket: socket.socket | None = None
         self._correlation = 0
         self._renew_at: float | None = None
+        self._version = 0
+        """Of the credentials with which it was opened, or with which a new one came to nothing."""
 
     @property
     def open(self) -> bool:
-        """Whether the next call rides on a kept connection."""
+        """Whether the next call rides on a kept connection: its session has not ended, and no security file has changed since."""
+        return self._alive and self._version == self._credentials.version
+
+    @property
+    def _alive(self) -> bool:
         expired = self._renew_at is not None and self._monotonic() >= self._renew_at
         return self._socket is not None and not expired
 
     def plain(self) -> Connection:
         """Another connection to the same address that only ever opens TCP."""
-        return Connection(self.host, self.port, PLAINTEXT, self._resolver, self._monotonic, self._node)
+        return Connection(self.host, self.port, NONE, self._resolver, self._monotonic, self._node)
 
     def deadline(self, seconds: float) -> Deadline:
         return Deadline(seconds, self._monotonic)
 
     def connect(self, deadline: Deadline) -> None:
         """Open the connection unless it is open; raises KafkaError."""
-        if not self.open:
-            self.close()
-            self._guarded("connect", deadline, lambda: self._open(deadline))
+        if self.open:
+            return
+        if self._alive:
+            self._renew(deadline)
+            return
+        self.close()
+        self._guarded("connect", deadline, lambda: self._open(deadline))
 
     def call(self, api: Api, body: bytes, deadline: Deadline) -> memoryview:
         """Send one request and return the body of its answer; raises KafkaError, and then the connection is closed."""
@@ -160,6 +107,22 @@ class Connection:
         if taken is not None:
             with contextlib.suppress(OSError):
                 taken.shutdown(socket.SHUT_RDWR)
+
+    def _renew(self, deadline: Deadline) -> None:
+        """Security files have changed: replace the connection, or go on with it where a new one comes to nothing."""
+        kept = self._socket, self._renew_at
+        self._socket = self._renew_at = None
+        address = f"{self.host}:{self.port}"
+        try:
+            self._guarded("connect", deadline, lambda: self._open(deadline))
+        except KafkaError as error:
+            self._socket, self._renew_at = kept
+            self._version = self._credentials.version
+            self._credentials.kept(address, error)
+            return
+        if kept[0] is not None:
+            kept[0].close()
+        self._credentials.renewed(address)
 
     # --- one table from what the operating system and TLS say to our errors
 
@@ -197,19 +160,24 @@ class Connection:
         deadline.phase = "connect"
         plain = self._connected(addresses, deadline)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        context = self._security.context()
-        if context is not None:
+        proof = self._credentials.proof()
+        if proof.context is not None:
             deadline.phase = "TLS handshake"
-            wrapped = context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+            wrapped = proof.context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
             self._socket = wrapped
             wrapped.settimeout(deadline.left())
             wrapped.do_handshake()
-        if self._security.sasl:
-            self._authenticate(deadline)
+        if self._credentials.security.sasl:
+            self._authenticate(proof, deadline)
+        self._version = proof.version
 
-    def _authenticate(self, deadline: Deadline) -> None:
+    def _authenticate(self, proof: Proof, deadline: Deadline) -> None:
         lifetime = sasl.authenticate(
-            lambda api, body: self._exchange(api, body, deadline, "SASL"), self._security, self.host
+            lambda api, body: self._exchange(api, body, deadline, "SASL"),
+            self._credentials,
+            proof,
+            self.host,
+            deadline.left,
         )
         self._renew_at = self._monotonic() + lifetime * _RENEW_AT if lifetime is not None else None
 

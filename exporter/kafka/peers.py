@@ -17,9 +17,11 @@ from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pu
 from exporter.facts.partitions import OffsetKind
 from exporter.kafka import messages, wire
 from exporter.kafka.api import Api
+from exporter.kafka.bounded import Deadline, Monotonic, Resolve, Resolver
 from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
-from exporter.kafka.connection import Connection, Deadline, Monotonic, Resolve, Resolver
+from exporter.kafka.connection import Connection
+from exporter.kafka.credentials import Credentials
 from exporter.kafka.errors import BrokerError, ConnectionLost, KafkaError, Refused, Skipped, TimedOut, Unsupported
 from exporter.kafka.probe import Probe
 from exporter.kafka.security import PLAINTEXT, SecurityConfig
@@ -94,7 +96,7 @@ class Peers:
     ) -> None:
         self._cluster = cluster
         self._bootstrap = tuple(bootstrap_servers)
-        self._security = security
+        self._credentials = Credentials(security, cluster, monotonic=monotonic)
         self._timeouts = timeouts or Timeouts()
         self._clock = clock
         self._monotonic = monotonic
@@ -255,7 +257,7 @@ class Peers:
         )
 
     def _connection(self, node: Node) -> Connection:
-        return Connection(node.host, node.port, self._security, self._resolver, self._monotonic, node.id)
+        return Connection(node.host, node.port, self._credentials, self._resolver, self._monotonic, node.id)
 
     def _count(self, api: Api, node: int) -> None:
         with self._lock:
@@ -294,7 +296,7 @@ class Peers:
 
     def _ask_bootstrap(self, server: str) -> ClusterView:
         host, _, port = server.rpartition(":")
-        connection = Connection(host.strip("[]"), int(port), self._security, self._resolver, self._monotonic)
+        connection = Connection(host.strip("[]"), int(port), self._credentials, self._resolver, self._monotonic)
         probe = Probe(-1, connection, self._clock, self._monotonic, lambda api: self._count(api, -1))
         try:
             pulse = probe.run(self._timeouts.pulse)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Pulse
 from exporter.kafka import messages
 from exporter.kafka.api import Api
-from exporter.kafka.connection import Connection, Deadline
+from exporter.kafka.bounded import Deadline
+from exporter.kafka.connection import Connection
 from exporter.kafka.errors import ConnectionLost, KafkaError, NameLookupFailed, Refused, TimedOut
 
 KNOCK_SECONDS = 1.0

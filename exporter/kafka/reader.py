@@ -17,8 +17,8 @@ from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
 from exporter.facts.quorum import Quorum
 from exporter.kafka import messages, wire
+from exporter.kafka.bounded import Monotonic, Resolve
 from exporter.kafka.client import Answer, Answers
-from exporter.kafka.connection import Monotonic, Resolve
 from exporter.kafka.peers import Lane, Peers, Timeouts
 from exporter.kafka.security import PLAINTEXT, SecurityConfig
 

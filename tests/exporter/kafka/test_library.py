@@ -31,6 +31,7 @@ MESSAGES = {
 NAMES = {
     "kafka.errors.for_code",
     "kafka.net.sasl.get_sasl_mechanism",
+    "kafka.net.sasl.oauth.AbstractTokenProvider",
     *(
         f"{module}.{name}{kind}"
         for module, names in MESSAGES.items()
@@ -85,3 +86,9 @@ def test_mechanisms_have_the_steps_that_we_take(mechanism: str) -> None:
     assert made.auth_bytes()
     assert not made.is_done()
     assert not made.is_authenticated()
+
+
+def test_the_mechanism_of_aws_takes_our_session() -> None:
+    """The one attribute that is set from outside: where it gets botocore's session from."""
+    mechanism = importlib.import_module("kafka.net.sasl").get_sasl_mechanism("AWS_MSK_IAM")
+    assert "_boto_session_cls" in vars(mechanism(host="h", security_protocol="SASL_SSL"))
