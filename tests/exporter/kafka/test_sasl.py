@@ -2,119 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka.protocol.sasl import (
-    SaslAuthenticateRequest,
-    SaslAuthenticateResponse,
-    SaslHandshakeRequest,
-    SaslHandshakeResponse,
-)
 
 from exporter.facts.cluster import LegName, LegState, Pulse
 from exporter.kafka.errors import AuthenticationFailed, TimedOut
 from exporter.kafka.reader import Reader, Timeouts
 from exporter.kafka.security import Mechanism, SecurityConfig
 from tests.exporter.kafka.hostile import HOST, Peer, Stream
+from tests.exporter.kafka.sasl_server import HANDSHAKE, PASSWORD, USER, Server, request_of
 
 TIMEOUTS = Timeouts(pulse=1.0, bulk=1.0, forwarded=1.0)
-HANDSHAKE, AUTHENTICATE = 17, 36
 NODE = 1
-USER, PASSWORD = "klaxon", "größer als = und ,"
-
-
-class Server:
-    """The broker's side of the exchange (RFC 4616, RFC 5802). ``handed_in`` counts successes."""
-
-    def __init__(self, mechanisms: tuple[str, ...] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")) -> None:
-        self.mechanisms = mechanisms
-        self.user, self.password = USER, PASSWORD
-        self.session_lifetime_ms = 0
-        self.honest = True
-        """Whether it proves that it knows the password too (SCRAM)."""
-        self.handed_in = 0
-
-    def __call__(self, stream: Stream) -> bool:
-        version, correlation, body = _request(stream, HANDSHAKE)
-        asked = SaslHandshakeRequest.decode(body, version=version).mechanism
-        error = 0 if asked in self.mechanisms else 33
-        answer = SaslHandshakeResponse(error_code=error, mechanisms=list(self.mechanisms))
-        _send(stream, correlation, bytes(answer.encode(version=version)), flexible=False)
-        if error:
-            return False
-        passed = self._plain(stream) if asked == "PLAIN" else self._scram(stream, asked.removeprefix("SCRAM-"))
-        self.handed_in += passed
-        return passed
-
-    def _plain(self, stream: Stream) -> bool:
-        token, reply = self._token(stream)
-        if token != f"{self.user}\0{self.user}\0{self.password}".encode():
-            return reply(b"", "Authentication failed: Invalid username or password")
-        return reply(b"", None)
-
-    def _scram(self, stream: Stream, hash_name: str) -> bool:
-        name = hash_name.replace("-", "").lower()
-
-        def mac(key: bytes, text: bytes) -> bytes:
-            return hmac.new(key, text, name).digest()
-
-        first, reply = self._token(stream)
-        bare = first.removeprefix(b"n,,")
-        fields = dict(pair.split(b"=", 1) for pair in bare.split(b","))
-        user = fields[b"n"].decode().replace("=2C", ",").replace("=3D", "=")
-        salt, nonce = b"some salt", fields[b"r"] + b"ours"
-        challenge = b"r=" + nonce + b",s=" + base64.b64encode(salt) + b",i=4096"
-        reply(challenge, None)
-        final, reply = self._token(stream)
-        without_proof, _, proof = final.rpartition(b",p=")
-        salted = hashlib.pbkdf2_hmac(name, self.password.encode(), salt, 4096)
-        everything = b",".join((bare, challenge, without_proof))
-        stored = hashlib.new(name, mac(salted, b"Client Key")).digest()
-        signature = mac(stored, everything)
-        client_key = bytes(a ^ b for a, b in zip(base64.b64decode(proof), signature, strict=True))
-        if user != self.user or hashlib.new(name, client_key).digest() != stored:
-            return reply(b"", "Authentication failed during authentication due to invalid credentials")
-        ours = mac(mac(salted, b"Server Key"), everything) if self.honest else b"not ours"
-        return reply(b"v=" + base64.b64encode(ours), None)
-
-    def _token(self, stream: Stream) -> tuple[bytes, Callable[[bytes, str | None], bool]]:
-        """What the client hands in, and a way to answer that says whether it was taken."""
-        version, correlation, body = _request(stream, AUTHENTICATE)
-
-        def reply(token: bytes, refusal: str | None) -> bool:
-            answer = SaslAuthenticateResponse(
-                error_code=58 if refusal else 0,
-                error_message=refusal,
-                auth_bytes=token,
-                session_lifetime_ms=self.session_lifetime_ms,
-            )
-            _send(stream, correlation, bytes(answer.encode(version=version)), flexible=True)
-            return refusal is None
-
-        return bytes(SaslAuthenticateRequest.decode(body, version=version).auth_bytes), reply
-
-
-def _request(stream: Stream, key: int) -> tuple[int, int, bytes]:
-    """Version, correlation id and body of the next request, which must be of this API; raises OSError when the client has gone."""
-    size = stream.receive(4)
-    frame = stream.receive(struct.unpack(">i", size)[0]) if size else None
-    if frame is None:
-        raise OSError("the client has gone")
-    found, version, correlation, length = struct.unpack_from(">hhih", frame)
-    assert found == key
-    flexible = key == AUTHENTICATE
-    return version, correlation, frame[10 + length + flexible :]
-
-
-def _send(stream: Stream, correlation: int, body: bytes, *, flexible: bool) -> None:
-    header = struct.pack(">i", correlation) + (b"\0" if flexible else b"")
-    stream.send(struct.pack(">i", len(header) + len(body)) + header + body)
 
 
 @pytest.fixture
@@ -238,7 +139,7 @@ def test_a_password_file_that_is_not_there_is_named(peer: Peer, password_file: P
 
 def test_silence_in_the_middle_is_bounded(peer: Peer, password_file: Path) -> None:
     def silent(stream: Stream) -> bool:
-        _request(stream, HANDSHAKE)
+        request_of(stream, HANDSHAKE)
         stream.stall()
         return False
 
