@@ -164,7 +164,10 @@ def serve(source: Source) -> int:
 def _log_as(config: LogConfig) -> None:
     """structlog to stderr, and what libraries log only from warnings up."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
-    pretty = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    # Plain tracebacks: pretty ones show the values of local variables, secrets among them.
+    pretty = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

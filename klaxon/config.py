@@ -7,9 +7,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from alerts.diagnosis import tree as trees
@@ -18,6 +26,7 @@ from alerts.engine.rules import RuleError, RuleSet, load_rules, read_rule_files
 from alerts.engine.thresholds import Thresholds
 from alerts.notify.config import AlertmanagerPeer
 from exporter.config import ClusterConfig
+from exporter.files import FOLDER
 from exporter.metrics.catalogue import complete
 from klaxon.web.config import WebConfig
 from klaxon.yaml_file import KeyPath, YamlFile, YamlFileError, dotted, read_yaml
@@ -77,6 +86,28 @@ class Config(_Strict):
     history: HistoryConfig = HistoryConfig()
     log: LogConfig = LogConfig()
 
+    @field_validator("clusters")
+    @classmethod
+    def _each_cluster_once(cls, clusters: dict[str, ClusterConfig]) -> dict[str, ClusterConfig]:
+        first: dict[str, str] = {}
+        for name, cluster in clusters.items():
+            for server in cluster.bootstrap_servers:
+                other = first.setdefault(server, name)
+                if other != name:
+                    raise ValueError(
+                        f"{other} and {name} both have the bootstrap server {server}; watch a cluster once, under one name"
+                    )
+        return clusters
+
+    @field_validator("alertmanagers")
+    @classmethod
+    def _each_peer_once(cls, peers: list[AlertmanagerPeer]) -> list[AlertmanagerPeer]:
+        urls = [peer.url for peer in peers]
+        twice = [url for i, url in enumerate(urls) if url in urls[:i]]
+        if twice:
+            raise ValueError(f"{twice[0]} stands twice; name each peer once")
+        return peers
+
 
 class ConfigError(Exception):
     """The configuration cannot be used; ``problems`` are complete sentences, each with file, line and key."""
@@ -106,26 +137,28 @@ def load(path: Path, environment: Mapping[str, str]) -> Loaded:
 
 def build(data: Any, folder: Path, file: YamlFile | None = None) -> Loaded:
     """Check plain data; relative paths of rules and trees start at ``folder``. Raises ConfigError."""
-    config = _validated(data, file)
-    problems: list[str] = []
+    config = _validated(data, folder, file)
+    problems = _missing_files(config, folder, file)
     found_trees = _trees(config, folder, problems)
     rules = _rules(config, folder, problems, found_trees)
     problems += _unknown_metrics(config, file)
     if problems or found_trees is None or rules is None:
-        raise ConfigError(problems)
+        raise ConfigError([file.masked(p) for p in problems] if file is not None else problems)
     return Loaded(config, rules, found_trees)
 
 
-def _validated(data: Any, file: YamlFile | None) -> Config:
+def _validated(data: Any, folder: Path, file: YamlFile | None) -> Config:
     if not isinstance(data, dict):
         name = file.name if file is not None else "the configuration"
         raise ConfigError(
             [f"{name}: is empty or no mapping; the smallest configuration has clusters: with bootstrap_servers"]
         )
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(data, context={FOLDER: folder})
     except ValidationError as error:
-        raise ConfigError([_sentence(e, file) for e in error.errors()]) from error
+        # Not "from error": it quotes what it was given, which may be a secret.
+        told = [_sentence(e, file) for e in error.errors()]
+    raise ConfigError(told)
 
 
 # --- faults in words
@@ -133,8 +166,27 @@ def _validated(data: Any, file: YamlFile | None) -> Config:
 
 def _sentence(error: ErrorDetails, file: YamlFile | None) -> str:
     path: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
-    where = file.where(path) if file is not None else dotted(path)
-    return f"{where}: {_reason(error, path)}"
+    where = _where(path, file)
+    told = f"{where}: {_reason(error, path)}" if where else _reason(error, path)
+    return file.masked(told) if file is not None else told
+
+
+_WANTED: Final[Mapping[str, str]] = {
+    "dict_type": "must be a mapping of keys and values",
+    "model_type": "must be a mapping of keys and values",
+    "list_type": "must be a list: [a, b], or one after a dash on each line",
+    "string_type": "must be text; quote it",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+}
+"""Kinds of faults of pydantic in words of the file."""
 
 
 def _reason(error: ErrorDetails, path: KeyPath) -> str:
@@ -145,8 +197,17 @@ def _reason(error: ErrorDetails, path: KeyPath) -> str:
         return "is missing; it has no default"
     if kind == "value_error":
         return str(error.get("ctx", {}).get("error", error["msg"]))
-    message = error["msg"][:1].lower() + error["msg"][1:]
-    return f"{message}, not {given!r}" if not isinstance(given, dict | list) else message
+    wanted = _WANTED.get(kind) or error["msg"].replace("Input should be", "must be", 1).replace("True", "true")
+    if given is None:
+        return f"{wanted}; nothing stands there"
+    if isinstance(given, dict | list) or _secret(path):
+        return wanted
+    return f"{wanted}, not {str(given).lower() if isinstance(given, bool) else repr(given)}"
+
+
+def _secret(path: KeyPath) -> bool:
+    """Whether the value at a path is not to be told."""
+    return _at(path) is SecretStr
 
 
 def _unknown_key(path: KeyPath) -> str:
@@ -158,13 +219,17 @@ def _unknown_key(path: KeyPath) -> str:
 
 def _keys_at(path: KeyPath) -> Iterator[str]:
     """The keys of the section at a path."""
-    model: Any = Config
-    for part in path:
-        model = _below(model, part)
-        if model is None:
-            return
+    model = _at(path)
     if isinstance(model, type) and issubclass(model, BaseModel):
         yield from model.model_fields
+
+
+def _at(path: KeyPath) -> Any:
+    """What may stand at a path; None where nothing may."""
+    found: Any = Config
+    for part in path:
+        found = _below(found, part)
+    return found
 
 
 def _below(annotation: Any, part: str | int) -> Any:
@@ -188,9 +253,27 @@ def _unwrapped(annotation: Any) -> Any:
 # --- what it names
 
 
+def _missing_files(config: Config, folder: Path, file: YamlFile | None) -> list[str]:
+    named = {"rules": config.rules.files, "trees": config.trees.files}
+    missing = [
+        ((section, "files", i), name)
+        for section, names in named.items()
+        for i, name in enumerate(names)
+        if not (folder / name).exists()
+    ]
+    return [
+        f"{_where(path, file)}: there is no {name}; name a file or folder, absolute or from the configuration file's folder"
+        for path, name in missing
+    ]
+
+
+def _where(path: KeyPath, file: YamlFile | None) -> str:
+    return file.where(path) if file is not None else dotted(path)
+
+
 def _trees(config: Config, folder: Path, problems: list[str]) -> Trees | None:
     paths = [trees.SHIPPED] if config.trees.shipped else []
-    paths += [folder / name for name in config.trees.files]
+    paths += [folder / name for name in config.trees.files if (folder / name).exists()]
     try:
         return trees.load(paths)
     except TreeError as error:
@@ -202,7 +285,7 @@ def _trees(config: Config, folder: Path, problems: list[str]) -> Trees | None:
 
 def _rules(config: Config, folder: Path, problems: list[str], known: Trees | None) -> RuleSet | None:
     shipped = sorted(SHIPPED_RULES.glob("*.yaml")) if config.rules.shipped else []
-    own = [f for name in config.rules.files for f in _yaml_files(folder / name)]
+    own = [f for name in config.rules.files for f in _yaml_files(folder / name) if f.exists()]
     try:
         files = read_rule_files([*shipped, *own], shipped=shipped)
         return load_rules(files, complete(), trees=None if known is None else known.by_name.keys())
@@ -218,9 +301,7 @@ def _yaml_files(path: Path) -> list[Path]:
 def _unknown_metrics(config: Config, file: YamlFile | None) -> list[str]:
     known = complete()
     unknown = [name for name in config.history.keep if name not in known]
-    where = {
-        name: file.where(("history", "keep", name)) if file is not None else f"history.keep.{name}" for name in unknown
-    }
+    where = {name: _where(("history", "keep", name), file) for name in unknown}
     near = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
     return [
         f"{where[n]}: there is no such metric"

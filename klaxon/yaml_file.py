@@ -1,4 +1,4 @@
-"""Reads a YAML file that people write: line numbers for every key, no key twice, ${ENV} filled in."""
+"""Reads a YAML file that people write: line numbers for every key, no key twice, ${ENV} filled in, and what came from there never told."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import yaml
 
 KeyPath = tuple[str | int, ...]
 
+_SHORT = 4
+"""Length below which a value from the environment is masked only where it stands in quotes."""
+_DEEPEST = 50
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -28,6 +31,8 @@ class YamlFile:
     def __init__(self, name: str, text: str, environment: Mapping[str, str]) -> None:
         self.name = name
         self._lines: dict[KeyPath, int] = {}
+        self._written: dict[str, str] = {}
+        """What ${ENV} made of a text, and each variable's value -> how it is written in the file."""
         self._problems: list[str] = []
         root = _compose(name, text)
         self.data: Any = self._value(root, (), environment) if root is not None else None
@@ -45,8 +50,25 @@ class YamlFile:
         """``file:line: a.b[0]`` for messages."""
         return f"{self.name}:{self.line(path)}: {dotted(path)}" if path else f"{self.name}:{self.line(path)}"
 
+    def masked(self, text: str) -> str:
+        """``text`` with what came from the environment as it is written in the file: it may be a secret."""
+        for value, written in sorted(self._written.items(), key=lambda pair: -len(pair[0])):
+            escaped = repr(value)[1:-1]
+            if len(value) < _SHORT:
+                # So short a text may stand anywhere; quoted it is this one.
+                text = text.replace(f"'{escaped}'", f"'{written}'")
+                continue
+            for form in (value, escaped):
+                text = text.replace(form, written)
+        return text
+
     def _value(self, node: yaml.Node, path: KeyPath, environment: Mapping[str, str]) -> Any:
         self._lines.setdefault(path, node.start_mark.line + 1)
+        if len(path) > _DEEPEST:
+            self._problems.append(
+                f"{self.where(path[:3])}: is nested without end; an alias (*) stands inside its anchor (&)"
+            )
+            return None
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, path, environment))
         if isinstance(node, yaml.SequenceNode):
@@ -58,7 +80,11 @@ class YamlFile:
     ) -> Iterator[tuple[Any, Any]]:
         seen: set[Any] = set()
         for key_node, value_node in node.value:
-            key = yaml.SafeLoader("").construct_object(key_node)
+            key = self._constructed(key_node, path)
+            if not isinstance(key, str | int) or isinstance(key, bool):
+                line = key_node.start_mark.line + 1
+                self._problems.append(f"{self.name}:{line}: a key must be a word or a whole number; quote it")
+                continue
             below = (*path, key)
             self._lines[below] = key_node.start_mark.line + 1
             if key in seen:
@@ -67,7 +93,7 @@ class YamlFile:
             yield key, self._value(value_node, below, environment)
 
     def _scalar(self, node: yaml.Node, path: KeyPath, environment: Mapping[str, str]) -> Any:
-        value = yaml.SafeLoader("").construct_object(node)
+        value = self._constructed(node, path)
         if not isinstance(value, str):
             return value
 
@@ -77,9 +103,23 @@ class YamlFile:
                 self._problems.append(
                     f"{self.where(path)}: the environment variable {name} is not set; set it or write the value"
                 )
+            self._written[environment.get(name, "")] = match.group(0)
             return environment.get(name, "")
 
-        return _VARIABLE.sub(fill, value)
+        filled = _VARIABLE.sub(fill, value)
+        if filled != value:
+            self._written[filled] = value
+        return filled
+
+    def _constructed(self, node: yaml.Node, path: KeyPath) -> Any:
+        """The value of a scalar by YAML's rules; a fault and None for tags and dates that are none."""
+        try:
+            return yaml.SafeLoader("").construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError, TypeError):
+            where = f"{self.name}:{node.start_mark.line + 1}: {dotted(path)}".removesuffix(": ")
+            said = f"the tag {node.tag} is unknown" if node.tag.startswith("!") else "this is no date or number"
+            self._problems.append(f"{where}: {said}; for a text write it in quotes")
+            return None
 
 
 def read_yaml(path: Path, environment: Mapping[str, str]) -> YamlFile:
@@ -87,9 +127,11 @@ def read_yaml(path: Path, environment: Mapping[str, str]) -> YamlFile:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise YamlFileError([f"{path}: cannot be read: {error.strerror}"]) from error
+        raise YamlFileError(
+            [f"{path}: cannot be read: {error.strerror}; name a file that Klaxon's user may read"]
+        ) from error
     except UnicodeDecodeError as error:
-        raise YamlFileError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
+        raise YamlFileError([f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8"]) from error
     return YamlFile(str(path), text, environment)
 
 

@@ -7,6 +7,7 @@ logged once. What failed otherwise (5xx, no connection, time-out) is tried again
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from prometheus_client import CollectorRegistry
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from alerts.diagnosis.postings import OUTLIVES, Posting
-from alerts.notify.config import AlertmanagerPeer
+from alerts.notify.config import AlertmanagerPeer, PeerTls
 from alerts.notify.metrics import DeliveryMetrics
+from exporter.files import fingerprint, read_secret, read_token
 
 log = structlog.get_logger(__name__)
 
@@ -129,6 +131,7 @@ class Peer:
         self._changed = threading.Condition()
         self._stopping = False
         self._session = _session(config)
+        self._files = ""
         self._refused: set[Key] = set()
         self._was_up = True
         self._thread = threading.Thread(target=self._run, name=f"alertmanager {self.name}", daemon=True)
@@ -239,8 +242,26 @@ class Peer:
             log.error("alertmanager refuses an alert", peer=self.name, labels=dict(posting.labels), reason=error.reason)
         self._taken([posting])
 
+    def _take_up_files(self) -> None:
+        """A kept connection goes when CA, certificate or key have changed: the next one reads them."""
+        seen = fingerprint((self._config.tls.ca_file, self._config.tls.cert_file, self._config.tls.key_file))
+        if seen == self._files:
+            return
+        self._files = seen
+        try:
+            _try(self._config.tls)
+        except (OSError, ValueError) as error:
+            log.warning(
+                "a TLS file of an alertmanager has changed and cannot be used; a kept connection goes on",
+                peer=self.name,
+                error=str(error),
+            )
+        else:
+            self._session.close()
+
     def _request(self, batch: Sequence[Posting]) -> None:
         now = self._clock()
+        self._take_up_files()
         try:
             answer = self._session.post(
                 f"{self._config.url}/api/v2/alerts",
@@ -250,7 +271,7 @@ class Peer:
                 timeout=self._config.timeout,
                 allow_redirects=False,
             )
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, OSError, ValueError) as error:
             raise DeliveryError(self.name, str(error), refused=False) from error
         if answer.status_code // 100 == 2:
             return
@@ -289,15 +310,23 @@ def _session(config: AlertmanagerPeer) -> requests.Session:
     session = requests.Session()
     tls = config.tls
     if tls.cert_file is not None and tls.key_file is not None:
-        session.cert = (str(tls.cert_file), str(tls.key_file))
+        session.cert = (tls.cert_file, tls.key_file)
     return session
+
+
+def _try(tls: PeerTls) -> None:
+    """Load the files once; raises OSError, ValueError when they cannot be used."""
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    if tls.cert_file is not None:
+        # A function, since a key with a password would be asked for on the terminal.
+        context.load_cert_chain(tls.cert_file, tls.key_file, lambda: "")
 
 
 def _verify(config: AlertmanagerPeer) -> bool | str:
     """Given with each request, since requests lets an environment variable overrule what a session says."""
     if config.tls.insecure_skip_verify:
         return False
-    return str(config.tls.ca_file) if config.tls.ca_file is not None else True
+    return config.tls.ca_file if config.tls.ca_file is not None else True
 
 
 class _Headers(AuthBase):
@@ -315,8 +344,15 @@ class _Headers(AuthBase):
 def _auth(config: AlertmanagerPeer) -> AuthBase:
     """Secrets are read anew for each request, so that a changed file counts at once."""
     if config.bearer_token_file is not None:
-        return _Headers(f"Bearer {config.bearer_token_file.read_text(encoding='utf-8').strip()}")
+        return _Headers(f"Bearer {_read(read_token, config.bearer_token_file)}")
     if config.basic_auth is not None:
-        password = config.basic_auth.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        password = _read(read_secret, config.basic_auth.password_file)
         return HTTPBasicAuth(config.basic_auth.username.encode(), password.encode())
     return _Headers(None)
+
+
+def _read(read: Callable[[str], str], path: str) -> str:
+    try:
+        return read(path)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None

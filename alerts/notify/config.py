@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from exporter.files import GivenFile
 
 
 class _Strict(BaseModel):
@@ -17,15 +18,15 @@ class BasicAuth(_Strict):
     """User and the file that holds the password; the file is read again for every request."""
 
     username: str
-    password_file: Path
+    password_file: GivenFile
 
 
 class PeerTls(_Strict):
     """For ``https``: the CA that signed the Alertmanager's certificate (the system's if none), our own certificate and key if it asks for one."""
 
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: GivenFile | None = None
+    cert_file: GivenFile | None = None
+    key_file: GivenFile | None = None
     insecure_skip_verify: bool = False
 
     @model_validator(mode="after")
@@ -43,7 +44,7 @@ class AlertmanagerPeer(_Strict):
     timeout: float = Field(10.0, gt=0, le=300)
     """Seconds that one request may take."""
     basic_auth: BasicAuth | None = None
-    bearer_token_file: Path | None = None
+    bearer_token_file: GivenFile | None = None
     tls: PeerTls = PeerTls()
 
     @field_validator("url")

@@ -37,13 +37,14 @@ _EXTENSION_NAME = re.compile(r"[A-Za-z]+", re.ASCII)
 _EXTENSION_VALUE = re.compile(r"[\x21-\x7e \t]+", re.ASCII)
 
 _TLS_SAYS: Final[Mapping[str, str]] = {
-    "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
-    "PEM_LIB": "certificate and key must be PEM text, the key without a password or with that of key_password_file",
-    "NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate (PEM text) in it",
-    "NOT_ENOUGH_DATA": "there is no certificate (PEM text) in it",
-    "BAD_DECRYPT": "key_password_file holds another password than the key's",
-    "BAD_PASSWORD_READ": "the key has a password; give it with key_password_file",
+    "key values mismatch": "the key does not belong to the certificate",
+    "no certificate or crl found": "there is no certificate (PEM text) in it",
+    "not enough data": "there is no certificate (PEM text) in it",
+    "bad decrypt": "key_password_file holds another password than the key's",
+    "bad password read": "the key has a password; give it with key_password_file",
+    "pem lib": "certificate and key must be PEM text, and key_password_file hold the key's password if it has one",
 }
+"""OpenSSL's reasons in words of the configuration."""
 
 T = TypeVar("T")
 
@@ -222,8 +223,9 @@ def _using(key: str, path: str | None, load: Callable[[], T]) -> T:
     try:
         return load()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None)
-        why = _TLS_SAYS.get(reason or "") or reason or getattr(error, "strerror", None) or error
+        said = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
+        plain = said.lower().replace("_", " ")
+        why = next((words for reason, words in _TLS_SAYS.items() if reason in plain), said)
         raise AuthenticationFailed(f"security.{key} ({path}) cannot be used: {why}") from error
 
 

@@ -1,24 +1,31 @@
-"""Every way into a real broker that the configuration offers: TLS, TLS with client certificates, SASL PLAIN and SCRAM, on plain and on TLS connections."""
+"""Every way into a real broker that can be tried here: TLS, TLS with client certificates, SASL PLAIN, SCRAM and OAUTHBEARER; and what changes on the way."""
 
 from __future__ import annotations
 
+import http.server
+import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import demo
-from demo import access, kafka
+from demo import access, kafka, security
 from demo.security import Security
 from exporter.facts.cluster import LegState
 from exporter.facts.partitions import END
+from exporter.kafka.credentials import LOOK_S
 from exporter.kafka.reader import Reader, Timeouts
 from exporter.kafka.security import SecurityConfig
 
 pytestmark = pytest.mark.real
 
 LIMIT_S = 60.0
+SESSION_S = 2.0
+SASL = ("PLAIN", "SCRAM-SHA-512", "OAUTHBEARER")
 EVERY_WAY = Security("SASL_PLAINTEXT", also=("SASL_SSL", "TLS", "SSL"), users=("klaxon", "changing"))
 
 
@@ -26,7 +33,13 @@ EVERY_WAY = Security("SASL_PLAINTEXT", also=("SASL_SSL", "TLS", "SSL"), users=("
 def secured() -> Iterator[demo.Cluster]:
     """A one-node cluster with a listener of each kind."""
     try:
-        cluster = demo.start(nodes=1, security=EVERY_WAY)
+        cluster = demo.start(
+            nodes=1,
+            security=EVERY_WAY,
+            overrides={
+                f"listener.name.sasl_ssl.{m.lower()}.connections.max.reauth.ms": f"{SESSION_S * 1000:.0f}" for m in SASL
+            },
+        )
     except demo.DemoUnavailable as reason:
         pytest.skip(f"no brokers can be had: {reason}")
     with cluster:
@@ -35,9 +48,11 @@ def secured() -> Iterator[demo.Cluster]:
 
 
 def reader_with(cluster: demo.Cluster, listener: str, section: Mapping[str, Any]) -> Reader:
-    security = SecurityConfig.model_validate(section)
     return Reader(
-        "secured", [cluster.address(1, listener)], security, timeouts=Timeouts(pulse=5, bulk=10, forwarded=10)
+        "secured",
+        [cluster.address(1, listener)],
+        SecurityConfig.model_validate(section),
+        timeouts=Timeouts(pulse=5, bulk=10, forwarded=10),
     )
 
 
@@ -56,8 +71,8 @@ def assert_everything_answers(reader: Reader) -> None:
 WAYS = {
     "TLS": ("TLS", None),
     "TLS with a client certificate": ("SSL", None),
-    **{f"{m} in the clear": ("SASL_PLAINTEXT", m) for m in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")},
-    **{f"{m} on TLS": ("SASL_SSL", m) for m in ("PLAIN", "SCRAM-SHA-512")},
+    **{f"{m} in the clear": ("SASL_PLAINTEXT", m) for m in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")},
+    **{f"{m} on TLS": ("SASL_SSL", m) for m in SASL},
 }
 
 
@@ -92,6 +107,96 @@ def test_a_changed_password_lets_in_and_the_old_one_does_not(secured: demo.Clust
         reader.close()
     outdated = reader_with(secured, "SASL_PLAINTEXT", {**section, "password_file": str(old)})
     assert "Authentication failed" in refusal(outdated)
+
+
+def test_sessions_are_renewed_before_the_broker_ends_them(secured: demo.Cluster) -> None:
+    """For three sessions (KIP-368), by every mechanism: a broker ends a connection that asks on behind its own."""
+    readers = {
+        m: reader_with(secured, "SASL_SSL", secured.klaxon_security(listener="SASL_SSL", mechanism=m)) for m in SASL
+    }
+    try:
+        for reader in readers.values():
+            reach(reader)
+        until = time.monotonic() + 3 * SESSION_S
+        while time.monotonic() < until:
+            for mechanism, reader in readers.items():
+                (pulse,) = reader.pulse()
+                assert {leg.state for leg in pulse.legs.values()} == {LegState.OK}, (mechanism, pulse.legs)
+                failure = reader.list_groups([1])[1].error
+                assert failure is None, (mechanism, failure)
+    finally:
+        for reader in readers.values():
+            reader.close()
+
+
+def test_a_running_reader_takes_up_a_changed_password_and_authority(secured: demo.Cluster, tmp_path: Path) -> None:
+    """Its connections are made anew with the new files; those that are broken meanwhile change nothing."""
+    section = secured.klaxon_security("changing", listener="SASL_SSL", mechanism="SCRAM-SHA-512")
+    for key in ("ca_file", "password_file"):
+        copy = tmp_path / key
+        copy.write_bytes(Path(section[key]).read_bytes())
+        section[key] = str(copy)
+    reader = reader_with(secured, "SASL_SSL", section)
+    try:
+        reach(reader)
+        proper = (tmp_path / "ca_file").read_bytes()
+        (tmp_path / "ca_file").write_text("half a certi")
+        until = time.monotonic() + LOOK_S + 2 * SESSION_S
+        while time.monotonic() < until:
+            assert healthy(reader)
+        new = access.set_password(secured, "changing")
+        (tmp_path / "password_file").write_text(new)
+        (tmp_path / "ca_file").write_bytes(proper)
+        end = time.monotonic() + LIMIT_S
+        # Within a session's life the old password is refused, so only the new one holds on.
+        since = time.monotonic()
+        while time.monotonic() - since < LOOK_S + 2 * SESSION_S:
+            assert time.monotonic() < end
+            if not healthy(reader):
+                since = time.monotonic()
+    finally:
+        reader.close()
+
+
+def healthy(reader: Reader) -> bool:
+    pulses = reader.pulse()
+    return bool(pulses) and all(leg.state is LegState.OK for pulse in pulses for leg in pulse.legs.values())
+
+
+def test_tokens_from_an_endpoint(secured: demo.Cluster, tmp_path: Path) -> None:
+    """Client credentials are changed for a token that the broker takes."""
+    (tmp_path / "secret").write_text("of the client\n")
+
+    class Endpoint(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            token = security.unsecured_token("klaxon", time.time(), 300)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"access_token": token, "expires_in": 300}).encode())
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    reader = reader_with(
+        secured,
+        "SASL_PLAINTEXT",
+        {
+            "protocol": "SASL_PLAINTEXT",
+            "mechanism": "OAUTHBEARER",
+            "token_url": f"http://127.0.0.1:{server.server_address[1]}/token",
+            "client_id": "klaxon",
+            "client_secret_file": str(tmp_path / "secret"),
+            "extensions": {"traceId": "123"},
+        },
+    )
+    try:
+        reach(reader)
+        assert_everything_answers(reader)
+    finally:
+        reader.close()
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 
 import demo
 from demo import runtime, settings
-from demo.state import Node
 from exporter.facts.cluster import LegState
 from exporter.kafka.reader import Reader, Timeouts
 from exporter.kafka.security import SecurityConfig
@@ -105,8 +104,8 @@ def broker(realm: Realm) -> Iterator[str]:
     (port,) = settings.free_ports(1)
     proper, flags, found = settings.server_properties, settings.jvm_flags, java()
 
-    def with_listener(node: Node, nodes: tuple[Node, ...], overrides: Mapping[str, str]) -> dict[str, str]:
-        made = proper(node, nodes, overrides)
+    def with_listener(*arguments: object) -> dict[str, str]:
+        made = proper(*arguments)  # type: ignore[arg-type]
         made["listeners"] += f",KRB://{settings.HOST}:{port}"
         made["listener.security.protocol.map"] += ",KRB:SASL_PLAINTEXT"
         return made
