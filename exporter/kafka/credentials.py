@@ -107,7 +107,7 @@ class Credentials:
             said = str(error.args[0])
             self._quiet.failed(
                 "files",
-                said,
+                said.split(" (")[0],
                 "a changed file cannot be used; what it held before goes on",
                 cluster=self._cluster,
                 error=said,

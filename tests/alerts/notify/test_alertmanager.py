@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -181,6 +184,71 @@ def test_prefix_and_login(server: Server, start: Start, tmp_path: Path) -> None:
     box.post([posting("B")])
     emptied(box)
     assert "Bearer def" in {h.get("Authorization") for _, h, _ in server.requests}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_token_that_no_header_can_carry_is_not_told(server: Server, start: Start, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret\ns3cret\n")
+    with structlog.testing.capture_logs() as told:
+        box, _ = start(AlertmanagerPeer.model_validate({"url": server.url, "bearer_token_file": str(token)}))
+        box.post([posting("A")])
+        wait_until("it was told", lambda: bool(told))
+    assert "token cannot be used" in told[0]["reason"]
+    assert "s3cret" not in str(told)
+    assert server.requests == []
+
+
+def test_changed_tls_files_are_taken_up(start: Start, tmp_path: Path) -> None:
+    """By a new connection; a broken one leaves the kept connection alone, and is told."""
+    first, second = trustme.CA(), trustme.CA()
+    server = TlsServer(first)
+    ca = tmp_path / "ca.pem"
+    first.cert_pem.write_to_path(ca)
+    try:
+        box, _ = start(AlertmanagerPeer.model_validate({"url": server.url, "tls": {"ca_file": str(ca)}}))
+        for name in ("A", "B"):
+            box.post([posting(name)])
+            emptied(box)
+        assert server.connections == 1
+        with structlog.testing.capture_logs() as told:
+            ca.write_text("half a certi")
+            box.post([posting("C")])
+            emptied(box)
+        assert server.connections == 1
+        assert [line["event"] for line in told] == [
+            "a TLS file of an alertmanager has changed and cannot be used; a kept connection goes on"
+        ]
+        server.use(second)
+        second.cert_pem.write_to_path(ca)
+        box.post([posting("D")])
+        emptied(box)
+        assert server.connections == 2
+    finally:
+        server.close()
+
+
+class TlsServer(Server):
+    """With certificates of an authority that can be changed; counts connections."""
+
+    def __init__(self, authority: trustme.CA) -> None:
+        super().__init__()
+        self.connections = 0
+        self.url = self.url.replace("http:", "https:")
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.use(authority)
+        accept = self._server.get_request
+
+        def accept_tls() -> tuple[ssl.SSLSocket, Any]:
+            raw, address = accept()
+            self.connections += 1
+            return self._context.wrap_socket(raw, server_side=True), address
+
+        self._server.get_request = accept_tls  # type: ignore[method-assign]
+
+    def use(self, authority: trustme.CA) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(self._context)
 
 
 @pytest.mark.usefixtures("quick")
