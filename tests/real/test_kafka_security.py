@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import ResourceType
 
 import demo
 from demo import access, kafka, security
@@ -18,6 +19,7 @@ from demo.security import Security
 from exporter.facts.cluster import LegState
 from exporter.facts.partitions import END
 from exporter.kafka.credentials import LOOK_S
+from exporter.kafka.errors import BrokerError
 from exporter.kafka.reader import Reader, Timeouts
 from exporter.kafka.security import SecurityConfig
 
@@ -224,3 +226,28 @@ def refusal(reader: Reader) -> str:
         return str(error)
     finally:
         reader.close()
+
+
+@pytest.mark.proof
+def test_the_rights_that_the_guide_names_are_enough() -> None:
+    """docs/security.md: DESCRIBE on cluster, topics and groups, DESCRIBE_CONFIGS on topics; without them nothing is told."""
+    try:
+        cluster = demo.start(nodes=1, security=Security("SASL_PLAINTEXT", authorizer=True))
+    except demo.DemoUnavailable as reason:
+        pytest.skip(f"no brokers can be had: {reason}")
+    with cluster:
+        kafka.create_topic(cluster.client_settings(), "orders", assignment=[[1]])
+        reader = reader_with(cluster, "SASL_PLAINTEXT", cluster.klaxon_security())
+        try:
+            reach(reader)
+            assert reader.partitions().topics == ()
+            assert isinstance(reader.log_dirs([1])[1].error, BrokerError)
+            access.allow(cluster, "klaxon", ["DESCRIBE"], [ResourceType.BROKER, ResourceType.TOPIC, ResourceType.GROUP])
+            access.allow(cluster, "klaxon", ["DESCRIBE_CONFIGS"], [ResourceType.TOPIC])
+            end = time.monotonic() + LIMIT_S
+            while reader.partitions().topics == () and time.monotonic() < end:
+                time.sleep(0.1)
+            assert_everything_answers(reader)
+            assert reader.min_insync_replicas(["orders"]) == {"orders": 1}
+        finally:
+            reader.close()
