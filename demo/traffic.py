@@ -75,10 +75,13 @@ def start(cluster: Cluster, rate: float = DEFAULT_RATE) -> None:
 
 def stop(cluster: Cluster) -> None:
     """Stop every process of the traffic cleanly; no-op for those that do not run."""
-    for name in cluster.state.processes:
-        if name.startswith(("producer", "group-")):
-            cluster.process_operation("resume", name)
-            cluster.stop_process(name)
+    names = [name for name in cluster.state.processes if name.startswith(("producer", "group-"))]
+    # All at once: leaving a group takes a while each.
+    for name in names:
+        cluster.process_operation("resume", name)
+        cluster.process_operation("stop", name)
+    for name in names:
+        cluster.stop_process(name)
 
 
 def start_producer(cluster: Cluster, process: str, topics: Sequence[str], rate: float) -> None:

@@ -21,8 +21,8 @@ MOVES = 30
 CALM_CORES = 0.5
 """More of a core than this, over a minute, would be a loop and not work."""
 HUNG = 300.0
-SMALL_HEAP_MB = 200
-"""MB; a broker of this stage lives with it, but has little to spare."""
+SMALL_HEAP_MB = 256
+"""MB; a broker of this stage lives with it, and has little to spare beside the 128 MB of its log cleaner."""
 ANNOUNCED = 16_000_000
 """Bytes of a request, below socket.request.max.bytes."""
 FILLED = 90.0

@@ -33,7 +33,7 @@ def consumer_groups(cluster: Cluster) -> list[traffic.Group]:
 def test_traffic_flows_in_all_groups_through_a_fault(busy_cluster: Cluster) -> None:
     before = {group.name: committed(busy_cluster, group.name) for group in consumer_groups(busy_cluster)}
     assert {"billing", "audit"} <= set(before)
-    enough = {name: 200 if name == "audit" else 2000 for name in before}
+    enough = {name: 100 if name == "audit" else 2000 for name in before}
     faults.break_(busy_cluster, "broker-killed")
 
     def all_went_on() -> bool:
