@@ -28,7 +28,8 @@ from alerts.promql.questions import longest_windows
 from alerts.promql.values import Value
 from exporter.config import ClusterConfig
 from exporter.history.history import History
-from exporter.jmx.jpype_transport import JpypeTransport
+from exporter.jmx.catalogue import shipped
+from exporter.jmx.transports import Transports
 from exporter.kafka.reader import Reader
 from exporter.metrics.catalogue import ALERTS_ROW, complete
 from exporter.metrics.page import Page
@@ -85,7 +86,7 @@ class Daemon:
         self._history.keep(requirements(loaded))
         self._page = Page(complete(), self._registry)
         self._evaluator = Evaluator(self._history)
-        self._jmx = JpypeTransport()
+        self._jmx = Transports(shipped())
         self._lines: Mapping[str, Line] = {}
         self._readers: Mapping[str, Reader] = {}
         self._runners: Mapping[str, Runner] = {}
@@ -318,7 +319,7 @@ class Daemon:
     def _add_cluster(self, name: str, config: ClusterConfig) -> None:
         line = Line(name, self._page, self._history, self._loaded.config.thresholds)
         reader = Reader(name, config.bootstrap_servers, config.security, clock=self._clock)
-        runner = Runner(config, reader, self._jmx, self._clock, line.take, self._book)
+        runner = Runner(config, reader, config.jmx_transport(self._jmx), self._clock, line.take, self._book)
         self._lines, self._readers, self._runners = (
             {**self._lines, name: line},
             {**self._readers, name: reader},

@@ -10,7 +10,8 @@ from alerts.model import Finding
 from alerts.promql.evaluate import Evaluator
 from exporter.facts.cluster import Node
 from exporter.history.history import History
-from exporter.jmx.jpype_transport import JpypeTransport
+from exporter.jmx.catalogue import shipped
+from exporter.jmx.transports import Transports
 from exporter.kafka.reader import Reader
 from exporter.metrics.catalogue import complete
 from exporter.metrics.page import Page
@@ -37,7 +38,7 @@ def diagnose_once(
     loaded: Loaded, cluster: str | None, tree: str | None, names: Mapping[str, str]
 ) -> Sequence[tuple[Finding, str]]:
     """Findings with their text. Raises LookupError for an unknown cluster or tree."""
-    history, page, jmx = History(), Page(complete()), JpypeTransport()
+    history, page, jmx = History(), Page(complete()), Transports(shipped())
     history.keep(requirements(loaded))
     lines, runners, readers = {}, [], []
     begun = time.time()
@@ -46,7 +47,7 @@ def diagnose_once(
             if cluster in (None, name):
                 line = lines[name] = Line(name, page, history, loaded.config.thresholds)
                 reader = Reader(name, config.bootstrap_servers, config.security)
-                runner = Runner(config, reader, jmx, time.time, line.take, NoBook())
+                runner = Runner(config, reader, config.jmx_transport(jmx), time.time, line.take, NoBook())
                 runner.start()
                 readers.append(reader)
                 runners.append(runner)

@@ -12,6 +12,7 @@ from exporter.collectors.log_dirs import LogDirsCollector
 from exporter.collectors.offsets import START_OFFSETS_INTERVAL_S, GroupsAndOffsets
 from exporter.collectors.quorum import QuorumCollector
 from exporter.collectors.topics import TopicsCollector
+from exporter.jmx.access import OPEN, Access
 from exporter.jmx.catalogue import Catalogue
 from exporter.jmx.transport import JmxTransport
 from exporter.kafka.client import KafkaReader
@@ -27,6 +28,7 @@ class Tools:
     jmx: JmxTransport | None = None
     jmx_targets: Mapping[int, str] | None = None
     catalogue: Catalogue | None = None
+    jmx_access: Access = OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Registration:
 
 def _jmx(tools: Tools) -> Collector:
     assert tools.jmx is not None and tools.catalogue is not None and tools.jmx_targets is not None
-    return JmxCollector(tools.jmx, tools.catalogue, tools.jmx_targets, tools.interval)
+    return JmxCollector(tools.jmx, tools.catalogue, tools.jmx_targets, tools.interval, tools.jmx_access)
 
 
 _NOTHING, _CLUSTER = frozenset[str](), frozenset({"cluster"})

@@ -52,6 +52,7 @@ class Aggregate(StrEnum):
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 _Label = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$")]
+_Key = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_-]*$")]
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 _Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
 _Help = Annotated[str, StringConstraints(min_length=10, pattern=r"\.$")]
@@ -85,14 +86,14 @@ class _SummaryEntry(_Strict):
 
 class _BeanEntry(_Strict):
     bean: _Bean
-    each: Annotated[dict[_Label, list[str]], Field(max_length=1)] = {}
+    each: Annotated[dict[_Key, list[str]], Field(max_length=1)] = {}
     role: Literal["broker", "controller", "any"]
     gate: Annotated[Gate, Field(strict=False)] | None = None
     optional: bool = False
     since: _Version | None = None
     until: _Version | None = None
     refresh: Annotated[float, Field(strict=False, gt=0)] = DEFAULT_REFRESH_S
-    labels: dict[_Label, _Label] = {}
+    labels: dict[_Key, _Label] = {}
     metrics: list[_MetricEntry] = []
     summary: _SummaryEntry | None = None
 
@@ -190,6 +191,15 @@ DERIVED_FAMILIES = (
     Family(
         "klaxon_jmx_broker_bean_lost",
         "1 if the node is a broker, runs for a while and does not have the bean of its broker any more: the process lives, the broker in it does not.",
+        MetricType.GAUGE,
+        "",
+        ("broker",),
+        Aggregate.MAX,
+        inherited=False,
+    ),
+    Family(
+        "klaxon_jmx_beans_untold",
+        "Beans of the catalogue of which the page of the node's jmx_exporter has never told, since its rules leave them out: what they say is unknown. 0 with other transports.",
         MetricType.GAUGE,
         "",
         ("broker",),
@@ -359,9 +369,10 @@ def _specs(entry: _BeanEntry) -> Iterator[BeanSpec]:
     attributes = _attributes(metrics)
     columns = tuple(_column(entry, metric, attributes) for metric in metrics)
     for bean in beans:
-        refresh = entry.refresh if "*" in key_properties(bean).values() else None
+        # Whether an optional bean is there is looked up as rarely as a pattern's names: to ask for an absent one costs an exception in the node each time.
+        looked_up = entry.optional or "*" in key_properties(bean).values()
         yield BeanSpec(
-            request=BeanRequest(bean, attributes, refresh),
+            request=BeanRequest(bean, attributes, entry.refresh if looked_up else None),
             columns=columns,
             role=None if entry.role == "any" else Role(entry.role),
             gate=entry.gate or (Gate.RUNNING if bean.startswith("kafka.") else Gate.NEVER),

@@ -177,7 +177,15 @@ class Runner:
             ):
                 continue
             interval = settings.interval if settings.interval is not None else registration.interval
-            tools = Tools(self._reader, self._clock, interval, self._jmx, self._config.jmx_targets, shipped())
+            tools = Tools(
+                self._reader,
+                self._clock,
+                interval,
+                self._jmx,
+                self._config.jmx_targets,
+                shipped(),
+                self._config.jmx_access,
+            )
 
             def make(make: Callable[[Tools], Collector] = registration.make, tools: Tools = tools) -> Collector:
                 return make(tools)
