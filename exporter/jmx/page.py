@@ -118,9 +118,12 @@ class PageReader:
         """Only lines of known names are parsed: a broker's page may have a hundred thousand others, one per topic and partition."""
         known = [line for line in page.splitlines() if self._known(line)]
         is_open = content_type.startswith(OPEN_METRICS)
-        text = "\n".join([*known, "# EOF" if is_open else "", ""]) if known else ""
+        if is_open:
+            # Without the lines that say which names are one family, these must not take turns.
+            known = [*sorted(known, key=_name), "# EOF"]
+        text = "".join(f"{line}\n" for line in known)
         try:
-            families: Iterable[Metric] = open_metrics(text) if is_open and text else plain_text(text)  # type: ignore[no-untyped-call]
+            families: Iterable[Metric] = open_metrics(text) if is_open else plain_text(text)  # type: ignore[no-untyped-call]
             for family in families:
                 for sample in family.samples:
                     yield sample.name, sample.labels, sample.value
@@ -128,8 +131,13 @@ class PageReader:
             raise JmxBadAnswer(f"the page is not understood: {error}") from error
 
     def _known(self, line: str) -> bool:
-        name = _NAME.match(line)
-        return name is not None and name[0] in self._places and 'topic="' not in line
+        return _name(line) in self._places and 'topic="' not in line
+
+
+def _name(line: str) -> str:
+    """The metric name with which a line begins; empty where it begins with none."""
+    name = _NAME.match(line)
+    return name[0] if name is not None else ""
 
 
 def page_name(spec: BeanSpec, column: Column) -> str:

@@ -26,7 +26,8 @@ from exporter.jmx.transport import BeanValues, JmxAnswer, Target, split_address
 
 log = logging.getLogger(__name__)
 
-ACCEPT = "text/plain; version=0.0.4, application/openmetrics-text; version=1.0.0; q=0.5"
+ACCEPT = "text/plain; version=0.0.4"
+"""Some agents answer with OpenMetrics at its mere mention, whatever its rank, and that takes longer to parse."""
 LARGEST = 256 * 1024 * 1024
 """A page larger than this is none of a broker."""
 _CHUNK = 256 * 1024
