@@ -23,10 +23,12 @@ OLD_NAMES = {
     "jvm_memory_pool_bytes_used": "jvm_memory_pool_used_bytes",
     "jvm_memory_pool_bytes_committed": "jvm_memory_pool_committed_bytes",
     "jvm_memory_pool_bytes_max": "jvm_memory_pool_max_bytes",
-    "jvm_memory_pool_collection_used_bytes": "jvm_memory_pool_collection_used_bytes",
     "jvm_classes_loaded": "jvm_classes_currently_loaded",
 }
 """What the agent called its own metrics before 1.0, and what it calls them since."""
+
+DROPPED_SUFFIXES = ("_info", "_total")
+"""Agents since 1.0 take these off the names of gauges, since OpenMetrics has them reserved."""
 
 LAST_MINUTE = "_oneminuterate"
 """Strimzi's rules give a meter in percent as its mean since the start, under the name that here means the last minute. The mean hides a busy hour, so only what
@@ -95,6 +97,10 @@ class PageReader:
                 self._places.setdefault(page_name(spec, column), []).append(_place(spec, column))
         for old, new in OLD_NAMES.items():
             self._places.setdefault(old, self._places[new])
+        for name in list(self._places):
+            for suffix in DROPPED_SUFFIXES:
+                if name.endswith(suffix):
+                    self._places.setdefault(name.removesuffix(suffix), self._places[name])
 
     def beans(self, page: str, content_type: str, plan: Plan) -> tuple[BeanValues, ...]:
         """The beans of the plan that the page tells of, in the plan's order. Raises JmxBadAnswer for a page that is none."""

@@ -111,6 +111,8 @@ def under_tls(folder: Path, ca: trustme.CA, clients: bool = False, registry: boo
         f"javax.net.ssl.{k}={v}\njavax.net.ssl.{k}Password=changeit\njavax.net.ssl.{k}Type=PKCS12\n"
         for k, v in settings.items()
     ]
+    # The machine refuses a file that others may read.
+    (folder / "ssl.properties").touch(mode=0o600)
     (folder / "ssl.properties").write_text("".join(lines))
     return (
         f"{_PREFIX}.ssl=true",
