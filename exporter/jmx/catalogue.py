@@ -247,10 +247,11 @@ _PROPERTY = re.compile(r'([^=,]+)=("(?:\\.|[^"\\])*"|[^,]*)')
 def key_properties(bean: str) -> dict[str, str]:
     """The key properties of an ObjectName, quoted values (ObjectName.quote) unquoted."""
     _, _, keys = bean.partition(":")
-    return {key: _unquote(value) for key, value in _PROPERTY.findall(keys)}
+    return {key: unquoted(value) for key, value in _PROPERTY.findall(keys)}
 
 
-def _unquote(value: str) -> str:
+def unquoted(value: str) -> str:
+    """A value of an ObjectName without its quotes (ObjectName.unquote), if it has them."""
     if not value.startswith('"'):
         return value
     return re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], value[1:-1])

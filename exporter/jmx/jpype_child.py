@@ -132,7 +132,8 @@ class Java:
         self.HashMap = jpype.JClass("java.util.HashMap")
         self.deadline = threading.local()
         self.tls = tls is not None
-        self.registry_sockets = default_context(tls).getSocketFactory() if tls is not None and tls["registry"] else None
+        sockets = default_context(tls).getSocketFactory() if tls is not None else None
+        self.registry_sockets = sockets if tls is not None and tls["registry"] else None
         self.factory = self._socket_factory()
 
     def _socket_factory(self) -> Any:

@@ -10,7 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from exporter.jmx.catalogue import BeanSpec, Catalogue, Column, key_properties
+from exporter.jmx.catalogue import BeanSpec, Catalogue, Column, key_properties, unquoted
 from exporter.jmx.errors import JmxBadAnswer
 from exporter.jmx.transport import BeanRequest, BeanValues, Plan, Value
 
@@ -29,6 +29,9 @@ OLD_NAMES = {
 
 DROPPED_SUFFIXES = ("_info", "_total")
 """Agents since 1.0 take these off the names of gauges, since OpenMetrics has them reserved."""
+
+SAME_NAME = "_objectname"
+"""The label by which agents tell beans apart that their rules give one name."""
 
 LAST_MINUTE = "_oneminuterate"
 """Strimzi's rules give a meter in percent as its mean since the start, under the name that here means the last minute. The mean hides a busy hour, so only what
@@ -49,13 +52,13 @@ class _Place:
 
     def bean(self, labels: Mapping[str, str]) -> str | None:
         """The bean that the labels mean, None where they mean another one of that name (one per topic, say)."""
-        left = dict(labels)
+        left = {name: value for name, value in labels.items() if name != SAME_NAME}
         values: dict[str, str] = {}
         for key, names in self.keys.items():
             found = next((left.pop(name) for name in names if name in left), None)
             if found is None:
                 return None
-            values[key] = found
+            values[key] = unquoted(found)
         values |= {key: left.pop(key) for key in self.unnamed if key in left}
         if any(left.pop(name, None) != value for name, value in self.column.labels.items()):
             return None

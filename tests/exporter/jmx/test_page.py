@@ -48,12 +48,14 @@ def test_every_named_bean_that_is_no_option_comes_back() -> None:
 def test_quoted_names_and_constants() -> None:
     page = (
         'kafka_log_logmanager_logdirectoryoffline{logDirectory="/data/k1"} 1.0\n'
+        'kafka_log_logmanager_logdirectoryoffline{logDirectory="\\"/data/k2\\""} 0.0\n'
         'kafka_network_requestmetrics_totaltimems{request="Produce",quantile="0.99"} 7.5\n'
         'kafka_network_requestmetrics_totaltimems{request="Produce",quantile="0.75"} 3.0\n'
         'jvm_gc_collection_seconds_sum{gc="G1 Old Generation"} 1.5\n'
     )
     found = beans(page)
     assert found['kafka.log:logDirectory="/data/k1",name=LogDirectoryOffline,type=LogManager'].values == (1.0,)
+    assert found['kafka.log:logDirectory="/data/k2",name=LogDirectoryOffline,type=LogManager'].values == (0.0,)
     total = found["kafka.network:type=RequestMetrics,name=TotalTimeMs,request=Produce"]
     assert total.values == (None, 7.5, None, None, None)
     assert found["java.lang:name=G1 Old Generation,type=GarbageCollector"].values == (None, 1500.0)
