@@ -1,4 +1,4 @@
-"""The bean catalogue: which attribute of which bean becomes which metric, read from catalogue.yaml and checked row by row."""
+"""The bean catalogue: which attribute of which bean becomes which metric, read from beans/ and checked row by row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from exporter.facts.cluster import Role
 from exporter.jmx.errors import CatalogueError
 from exporter.jmx.transport import Attribute, BeanRequest, Kind, Plan
 
-CATALOGUE_FILE = Path(__file__).with_name("catalogue.yaml")
+CATALOGUE_FOLDER = Path(__file__).with_name("beans")
 DEFAULT_REFRESH_S = 60.0
 
 QUANTILES = {"50thPercentile": "0.50", "99thPercentile": "0.99", "999thPercentile": "0.999"}
@@ -32,7 +32,7 @@ class MetricType(StrEnum):
 
 
 class Gate(StrEnum):
-    """When a bean's values may be shown; see the head of catalogue.yaml."""
+    """When a bean's values may be shown; see beans/README.md."""
 
     RUNNING = "running"
     CONTROLLER = "controller"
@@ -263,7 +263,7 @@ def unquoted(value: str) -> str:
 @lru_cache(maxsize=1)
 def shipped() -> Catalogue:
     """The catalogue that comes with Klaxon."""
-    return load(CATALOGUE_FILE)
+    return load(CATALOGUE_FOLDER)
 
 
 def families() -> tuple[Family, ...]:
@@ -271,16 +271,31 @@ def families() -> tuple[Family, ...]:
     return tuple(shipped().families().values())
 
 
-def load(path: Path) -> Catalogue:
-    """Read and check a catalogue file; CatalogueError lists every fault with its row and key."""
+def load(folder: Path) -> Catalogue:
+    """Read and check the catalogue's files, in the order of their names; CatalogueError lists every fault of a file with its row and key."""
     try:
-        return parse(path.read_text(encoding="utf-8"), path.name)
+        files = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yaml"))}
     except OSError as error:
-        raise CatalogueError(path.name, [str(error)]) from error
+        raise CatalogueError(folder.name, [str(error)]) from error
+    specs = [spec for name, text in files.items() for spec in _rows(text, name)]
+    if not specs:
+        raise CatalogueError(folder.name, ["has no files, or no beans in them"])
+    return _sound(specs, folder.name)
 
 
 def parse(text: str, file: str) -> Catalogue:
     """A catalogue from YAML text; ``file`` is what errors call it."""
+    return _sound(_rows(text, file), file)
+
+
+def _sound(specs: list[BeanSpec], file: str) -> Catalogue:
+    if faults := list(_common_faults(specs)):
+        raise CatalogueError(file, faults)
+    return Catalogue(specs)
+
+
+def _rows(text: str, file: str) -> list[BeanSpec]:
+    """The rows of a file, each sound by itself."""
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -296,10 +311,9 @@ def parse(text: str, file: str) -> Catalogue:
         faults += found
         if not found:
             specs += _specs(entry)
-    faults += _common_faults(specs)
     if faults:
         raise CatalogueError(file, faults)
-    return Catalogue(specs)
+    return specs
 
 
 def _fault(raw: Any, loc: tuple[int | str, ...], message: str) -> str:

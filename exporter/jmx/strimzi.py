@@ -15,7 +15,7 @@ STRIMZI_FILE = Path(__file__).with_name("strimzi.yaml")
 _HEAD = """\
 # Strimzi's JMX families
 
-This page is made from `exporter/jmx/strimzi.yaml` and `exporter/jmx/catalogue.yaml` by `make docs`. A dashboard or rule for Strimzi's metrics goes on working with the
+This page is made from `exporter/jmx/strimzi.yaml` and `exporter/jmx/beans/` by `make docs`. A dashboard or rule for Strimzi's metrics goes on working with the
 families of the first table, with the label `broker` (the node id) where Strimzi has `pod`. Their request metrics (`kafka_network_requestmetrics_*`) are left out of the
 rules of late; Klaxon has them for the requests that matter.
 

@@ -33,7 +33,7 @@ def render_metrics_doc(rows: Iterable[MetricRow]) -> str:
 _HEAD = """\
 # Metrics
 
-This page is made from the catalogue (`exporter/metrics/catalogue.py`, `exporter/jmx/catalogue.yaml`) by `make docs`.
+This page is made from the catalogue (`exporter/metrics/catalogue.py`, `exporter/jmx/beans/`) by `make docs`.
 
 Every metric but those marked † has the label `cluster` besides the labels named here. A *sparse* metric only has series where something is so: while its
 collector is covered (`klaxon_collector_covered`), no series means "not so". Facts that are too old or not to be trusted have no series at all, never zeros.
