@@ -99,7 +99,12 @@ def poll(transport: JmxTransport, config: JmxConfig, nodes: dict[int, JmxNode]) 
             nodes[node] = observe(shipped(), answer, nodes.get(node))
         else:
             nodes.pop(node, None)
+            ERRORS[node] = str(answer.error)
     return nodes
+
+
+ERRORS: dict[int, str] = {}
+"""What each node failed with last, for messages."""
 
 
 def ready(transport: JmxTransport, config: JmxConfig) -> dict[int, JmxNode]:
@@ -178,7 +183,7 @@ def test_separate_controllers_with_a_password_under_tls(transports: Transports) 
                 seen.append(facts)
             return facts is not None and facts.ready
 
-        wait_for(back, "the controller that came back")
+        wait_for(back, "the controller that came back", 90, lambda: (ERRORS, seen[-1:], cluster.log_tail(other)))
         for facts in seen:
             assert Role.BROKER not in facts.roles
             shown = facts.value("kafka_controller_kafkacontroller_activebrokercount")

@@ -20,10 +20,12 @@ _PREFIX = "-Dcom.sun.management.jmxremote"
 OPEN = (f"{_PREFIX}.authenticate=false", f"{_PREFIX}.ssl=false")
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + LIMIT_S
+def wait_for(
+    condition: Callable[[], bool], what: str, limit: float = LIMIT_S, last: Callable[[], object] = str
+) -> None:
+    end = time.monotonic() + limit
     while not condition():
-        assert time.monotonic() < end, f"not within {LIMIT_S:g} s: {what}"
+        assert time.monotonic() < end, f"not within {limit:g} s: {what}; {last()}"
         time.sleep(0.05)
 
 
