@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from exporter.files import GivenFile
 from exporter.jmx.access import OPEN, Access, TlsFiles
 from exporter.jmx.transport import JmxTransport, split_address
 from exporter.jmx.transports import TransportName, Transports
@@ -69,10 +70,10 @@ class CollectorsConfig(_Strict):
 class JmxTlsConfig(_Strict):
     """TLS to a node's JMX, or https to its jmx_exporter; file names are kept, contents are read when they are needed."""
 
-    ca_file: str | None = None
+    ca_file: GivenFile | None = None
     """Certificates that sign the nodes'; the system's when it is not set."""
-    certificate_file: str | None = None
-    key_file: str | None = None
+    certificate_file: GivenFile | None = None
+    key_file: GivenFile | None = None
     registry: bool = True
     """The RMI registry uses TLS too (com.sun.management.jmxremote.registry.ssl)."""
 
@@ -89,7 +90,7 @@ class JmxConfig(_Strict):
     transport: TransportName = "jpype"
     targets: dict[Annotated[int, Field(ge=0)], Address] = Field(min_length=1)
     username: str | None = None
-    password_file: str | None = None
+    password_file: GivenFile | None = None
     tls: JmxTlsConfig | None = None
 
     @model_validator(mode="after")

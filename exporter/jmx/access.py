@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.files import read_secret
 from exporter.jmx.errors import JmxDenied
 
 
@@ -47,18 +49,22 @@ class Access:
         """User and password as it is in its file now, None where nobody asks. Raises JmxDenied."""
         if self.username is None:
             return None
-        password = _text("password_file", self.password_file)
-        assert password is not None, "checked when the configuration was read"
-        return self.username, password.rstrip("\r\n")
+        assert self.password_file is not None, "checked when the configuration was read"
+        return self.username, _read("password_file", self.password_file, read_secret)
 
 
 def _text(key: str, path: str | None) -> str | None:
-    if path is None:
-        return None
+    return _read(key, path, lambda p: Path(p).read_text(encoding="utf-8")) if path is not None else None
+
+
+def _read(key: str, path: str, read: Callable[[str], str]) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read(path)
+    except UnicodeDecodeError:
+        # The error carries the content: leave it behind.
+        raise JmxDenied(f"jmx.{key} ({path}) cannot be used: it is not UTF-8 text") from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        why = getattr(error, "strerror", None) or error
         raise JmxDenied(f"jmx.{key} ({path}) cannot be used: {why}") from error
 
 
