@@ -27,12 +27,13 @@ from alerts.promql.parse import parse
 from alerts.promql.questions import longest_windows
 from alerts.promql.values import Value
 from exporter.config import ClusterConfig
+from exporter.facts.cluster import Node
 from exporter.history.history import History
 from exporter.jmx.catalogue import shipped
 from exporter.jmx.transports import Transports
 from exporter.kafka.reader import Reader
 from exporter.metrics.catalogue import ALERTS_ROW, complete
-from exporter.metrics.page import Page
+from exporter.metrics.page import EVERYTHING, Page, Scope
 from exporter.quiet_log import QuietLog
 from exporter.reading import Coverage
 from exporter.runner import Runner
@@ -224,8 +225,17 @@ class Daemon:
 
     # --- what the web server shows
 
-    def metrics(self, accept_encoding: str, cluster: str | None) -> tuple[Mapping[str, str], Iterable[bytes]]:
-        return self._page.render(accept_encoding, cluster)
+    def metrics(
+        self, accept_encoding: str, scope: Scope = EVERYTHING, accept: str = ""
+    ) -> tuple[Mapping[str, str], Iterable[bytes]]:
+        return self._page.render(accept_encoding, scope, accept)
+
+    def own_metrics(self, accept_encoding: str, accept: str = "") -> tuple[Mapping[str, str], Iterable[bytes]]:
+        return self._page.render_own(accept_encoding, accept)
+
+    def nodes(self, cluster: str) -> Sequence[Node]:
+        runner = self._runners.get(cluster)
+        return sorted(runner.nodes.values(), key=lambda node: node.id) if runner is not None else []
 
     def clusters(self) -> Sequence[str]:
         return sorted(self._lines)

@@ -134,6 +134,11 @@ class Runner:
         return self._snapshot
 
     @property
+    def nodes(self) -> Mapping[int, Node]:
+        """Every node that should be there, by id."""
+        return self._builder.nodes
+
+    @property
     def reachable(self) -> bool:
         """Whether any node answered when it was last probed."""
         return self._snapshot.reachable
