@@ -11,6 +11,7 @@ from exporter.jmx.access import OPEN, Access, TlsFiles
 from exporter.jmx.transport import JmxTransport, split_address
 from exporter.jmx.transports import TransportName, Transports
 from exporter.kafka.security import SecurityConfig
+from exporter.metrics.config import MetricsConfig
 
 
 class _Strict(BaseModel):
@@ -128,6 +129,7 @@ class ClusterConfig(_Strict):
     security: SecurityConfig = SecurityConfig()
     jmx: JmxConfig | None = None
     collectors: CollectorsConfig = CollectorsConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @property
     def jmx_targets(self) -> dict[int, str]:

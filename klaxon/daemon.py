@@ -323,11 +323,11 @@ class Daemon:
                     self._add_cluster(name, new)
                     self._runners[name].start()
             elif thresholds_changed:
-                self._lines[name].use(fresh.config.thresholds)
+                self._lines[name].use_thresholds(fresh.config.thresholds)
         self._engine.keep_clusters(fresh.config.clusters.keys())
 
     def _add_cluster(self, name: str, config: ClusterConfig) -> None:
-        line = Line(name, self._page, self._history, self._loaded.config.thresholds)
+        line = Line(name, self._page, self._history, self._loaded.config.thresholds, config.metrics)
         reader = Reader(name, config.bootstrap_servers, config.security, clock=self._clock)
         runner = Runner(config, reader, config.jmx_transport(self._jmx), self._clock, line.take, self._book)
         self._lines, self._readers, self._runners = (

@@ -45,7 +45,7 @@ def diagnose_once(
     try:
         for name, config in loaded.config.clusters.items():
             if cluster in (None, name):
-                line = lines[name] = Line(name, page, history, loaded.config.thresholds)
+                line = lines[name] = Line(name, page, history, loaded.config.thresholds, config.metrics)
                 reader = Reader(name, config.bootstrap_servers, config.security)
                 runner = Runner(config, reader, config.jmx_transport(jmx), time.time, line.take, NoBook())
                 runner.start()

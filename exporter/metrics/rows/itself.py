@@ -52,4 +52,16 @@ ROWS: tuple[MetricRow, ...] = (
         "",
         Owner.SELF,
     ),
+    gauge(
+        "klaxon_page_series",
+        "Series of the cluster on the metrics page, by the collector they come from.",
+        "collector",
+        Owner.SELF,
+    ),
+    gauge(
+        "klaxon_page_detail_dropped",
+        "Families that are off the metrics page since the cluster has more series than metrics.ceiling, by the detail they have.",
+        "level",
+        Owner.SELF,
+    ),
 )
