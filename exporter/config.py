@@ -144,3 +144,9 @@ class ClusterConfig(_Strict):
     def jmx_transport(self, transports: Transports) -> JmxTransport | None:
         """The transport that was chosen; None where JMX is not configured."""
         return transports.get(self.jmx.transport, self.jmx.access) if self.jmx is not None else None
+
+
+def same_connections(one: ClusterConfig, other: ClusterConfig) -> bool:
+    """Whether both reach the same Kafka the same way, so that only what is asked there can differ."""
+    asked = {"collectors", "metrics", "jmx"}
+    return one.model_dump(exclude=asked) == other.model_dump(exclude=asked)

@@ -26,7 +26,7 @@ from alerts.promql.evaluate import Evaluator
 from alerts.promql.parse import parse
 from alerts.promql.questions import longest_windows
 from alerts.promql.values import Value
-from exporter.config import ClusterConfig
+from exporter.config import ClusterConfig, same_connections
 from exporter.facts.cluster import Node
 from exporter.history.history import History
 from exporter.jmx.catalogue import shipped
@@ -55,6 +55,8 @@ COARSE_S: Final = 6 * 3600.0
 TICK_S: Final = 1.0
 """The rule loop looks at incidents at least this often: their waits end between evaluations too."""
 FORGET_S: Final = 2.0
+ADOPT_S: Final = 30.0
+"""A reload that is not taken up within so many seconds has failed."""
 CHECKPOINT_FILE: Final = "history.checkpoint"
 
 
@@ -292,39 +294,56 @@ class Daemon:
     def reload(self) -> Sequence[str]:
         """Read the configuration again and take up what changed; problems if nothing was taken up."""
         with self._reload_lock:
-            try:
-                fresh = self._reload_from()
-            except ConfigError as error:
-                log.warning("reload refused", problems=error.problems)
-                return error.problems
-            fixed = _needs_restart(self._loaded.config, fresh.config)
-            if fixed:
-                return [f"{key} has changed, which needs a restart" for key in fixed]
-            self._adopting, self._adopted = fresh, threading.Event()
-            self._wake.set()
-            self._adopted.wait(10.0)
-            log.info("reloaded", clusters=sorted(self._lines), rules=len(list(fresh.rules.alerting)))
-            return []
+            problems = self._reloaded()
+            self._observed.reloaded(None if problems else self._clock())
+            if problems:
+                log.warning("reload refused", problems=problems)
+            return problems
+
+    def _reloaded(self) -> Sequence[str]:
+        try:
+            fresh = self._reload_from()
+        except ConfigError as error:
+            return error.problems
+        fixed = _needs_restart(self._loaded.config, fresh.config)
+        if fixed:
+            return [f"{key} has changed, which needs a restart" for key in fixed]
+        self._adopting, self._adopted = fresh, threading.Event()
+        self._wake.set()
+        if not self._adopted.wait(ADOPT_S):
+            return [f"the rule loop has not taken it up within {ADOPT_S:g} s; the log says why"]
+        log.info("reloaded", clusters=sorted(self._lines), rules=len(list(fresh.rules.alerting)))
+        return []
 
     def _adopt(self, fresh: Loaded) -> None:
         """In the rule loop's thread, which owns the engine and the desk."""
-        before = self._loaded
-        self._loaded = fresh
+        before, self._loaded = self._loaded.config, fresh
+        config = fresh.config
         self._history.keep(requirements(fresh))
         self._engine.reload(fresh.rules)
         self._desk.trees = fresh.trees
-        self._desk.settings = _settings(fresh.config)
-        thresholds_changed = fresh.config.thresholds != before.config.thresholds
-        for name in before.config.clusters.keys() | fresh.config.clusters.keys():
-            old, new = before.config.clusters.get(name), fresh.config.clusters.get(name)
-            if old != new:
+        self._desk.settings = _settings(config)
+        self._outbox.use(config.alertmanagers)
+        for name in before.clusters.keys() | config.clusters.keys():
+            self._adopt_cluster(name, before.clusters.get(name), config.clusters.get(name))
+        if config.thresholds != before.thresholds:
+            for line in self._lines.values():
+                line.use_thresholds(config.thresholds)
+        self._engine.keep_clusters(config.clusters.keys())
+
+    def _adopt_cluster(self, name: str, old: ClusterConfig | None, new: ClusterConfig | None) -> None:
+        """What needs no other connections is changed in place, so that no series ends."""
+        if old is None or new is None or not same_connections(old, new):
+            if old is not None:
                 self._drop_cluster(name)
-                if new is not None:
-                    self._add_cluster(name, new)
-                    self._runners[name].start()
-            elif thresholds_changed:
-                self._lines[name].use_thresholds(fresh.config.thresholds)
-        self._engine.keep_clusters(fresh.config.clusters.keys())
+            if new is not None:
+                self._add_cluster(name, new)
+                self._runners[name].start()
+            return
+        if new.metrics != old.metrics:
+            self._lines[name].use_detail(new.metrics)
+        if (new.collectors, new.jmx) != (old.collectors, old.jmx):
+            self._runners[name].use(new, new.jmx_transport(self._jmx))
 
     def _add_cluster(self, name: str, config: ClusterConfig) -> None:
         line = Line(name, self._page, self._history, self._loaded.config.thresholds, config.metrics)
@@ -434,7 +453,7 @@ def _as_incident(finding: Finding, now: float) -> Incident:
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
-    return [key for key in ("alertmanagers", "web", "data_dir", "log") if getattr(old, key) != getattr(new, key)]
+    return [key for key in ("web", "data_dir", "log") if getattr(old, key) != getattr(new, key)]
 
 
 def _settings(config: Config) -> Settings:

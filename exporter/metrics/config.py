@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from exporter.series import compile_regex
 
 
 class _Strict(BaseModel):
@@ -13,15 +14,12 @@ class _Strict(BaseModel):
 
 
 def _expression(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+    compile_regex(value)
     return value
 
 
 Expression = Annotated[str, AfterValidator(_expression)]
-"""A regular expression (Python's ``re``, which takes RE2's syntax too), matched against the whole name."""
+"""A regular expression as Prometheus reads them (RE2), matched against the whole name."""
 
 GroupState = Literal[
     "Stable",

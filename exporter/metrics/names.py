@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from exporter.blocks import Block, LabelSets
 from exporter.metrics.config import MetricsConfig, NamesConfig
 from exporter.metrics.subsets import Subsets
+from exporter.series import compile_regex
 
 GROUP_STATE: Final = "kafka_consumergroup_state"
 """The family that says which state a group is in."""
@@ -81,8 +81,8 @@ def _shown(config: NamesConfig) -> Callable[[str], bool] | None:
     """Whether a name is shown; None where all are."""
     if ".*" in config.include and not config.exclude:
         return None
-    include = [re.compile(expression, re.DOTALL) for expression in config.include]
-    exclude = [re.compile(expression, re.DOTALL) for expression in config.exclude]
+    include = [compile_regex(expression) for expression in config.include]
+    exclude = [compile_regex(expression) for expression in config.exclude]
     return lambda name: any(e.fullmatch(name) for e in include) and not any(e.fullmatch(name) for e in exclude)
 
 

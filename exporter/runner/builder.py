@@ -75,6 +75,13 @@ class Builder:
         legs = {n: known for n, known in self._memory.legs.items() if n != node}
         self._memory = replace(self._memory, nodes=nodes, legs=legs)
 
+    def switch_off(self, collectors: Iterable[str]) -> None:
+        """From now on these are off, and no others."""
+        before, self._off = self._off, frozenset(collectors)
+        if "quorum" in before ^ self._off:
+            watch = QuorumWatch(mute="off" if "quorum" in self._off else "")
+            self._memory = replace(self._memory, trust=replace(self._memory.trust, watch=watch))
+
     def build(self, readings: Readings, requests: Mapping[tuple[str, int], int], now: float) -> Snapshot:
         """The Snapshot of these readings at this moment."""
         self._memory = self._advance(readings, now)

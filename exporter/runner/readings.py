@@ -74,3 +74,18 @@ class Readings:
             poll: Poll[Any] = Poll({}, dict.fromkeys(sorted(reading.expected), failure), reading.expected)
             newer[name] = reading.merged(poll, at, duration)
         return replace(self, **newer)
+
+    def paced(self, feeds: tuple[str, ...], interval: float) -> Readings:
+        """These readings, those of a collector with the interval at which it polls from now on, in seconds."""
+        old: dict[str, Reading[Any]] = {name: getattr(self, name) for name in feeds}
+        newer = {
+            name: replace(reading, interval=every)
+            for name, reading in old.items()
+            if reading.interval != (every := reading_interval(name, interval))
+        }
+        return replace(self, **newer) if newer else self
+
+    def without(self, feeds: tuple[str, ...]) -> Readings:
+        """These readings as before the first poll of a collector."""
+        old: dict[str, Reading[Any]] = {name: getattr(self, name) for name in feeds}
+        return replace(self, **{name: Reading.never(r.collector, r.interval) for name, r in old.items()})

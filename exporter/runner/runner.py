@@ -6,11 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from exporter.collectors import COLLECTORS, Tools
@@ -92,11 +94,10 @@ class Runner:
         self._merged = 0
         nodes = self._load_nodes()
         self._told_nodes: Mapping[int, Node] = {n.id: n for n in nodes}
-        off = {c.name for c in COLLECTORS} - self._jobs.keys()
-        self._builder = Builder(self.cluster, nodes, off | ({"offsets"} if "groups" in off else set()))
+        self._builder = Builder(self.cluster, nodes, self._off())
         self._snapshot = self._builder.build(self._readings, {}, clock())
         self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(len(self._jobs) + 2)},
+            executors={"default": ThreadPoolExecutor(len(COLLECTORS) + 2)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
             timezone=UTC,
         )
@@ -111,10 +112,29 @@ class Runner:
         self._reader.expect([n for n in self._builder.nodes.values() if n.host])
         self._publisher.start()
         for job in self._jobs.values():
-            self._scheduler.add_job(
-                self._run, "interval", seconds=job.interval, id=job.name, args=(job,), next_run_time=datetime.now(UTC)
-            )
+            self._schedule(job)
         self._scheduler.start()
+
+    def use(self, config: ClusterConfig, jmx: JmxTransport | None) -> None:
+        """Take other intervals, collectors and JMX, and go on with all that is known. Kafka's addresses and security are the reader's and stay."""
+        jmx_stays = config.jmx == self._config.jmx
+        self._config, self._jmx = config, jmx
+        before, fresh = self._jobs, {job.name: job for job in self._make_jobs()}
+        kept = {
+            name: before[name]
+            for name, job in fresh.items()
+            if name in before and before[name].interval == job.interval and (name != "jmx" or jmx_stays)
+        }
+        gone = [job for name, job in before.items() if name not in fresh]
+        with self._build_lock, self._changed:
+            self._jobs = {**fresh, **kept}
+            for job in gone:
+                self._readings = self._readings.without(job.registration.feeds)
+            self._builder.switch_off(self._off())
+        for job in gone:
+            self._scheduler.remove_job(job.name)
+        for name in fresh.keys() - kept.keys():
+            self._schedule(fresh[name])
 
     def stop(self) -> None:
         """End polling within 3 s, whatever hangs."""
@@ -197,13 +217,31 @@ class Runner:
 
             yield Job(registration, interval, make)
 
+    def _schedule(self, job: Job) -> None:
+        """Poll from now on, in the place of an earlier job of this name."""
+        self._scheduler.add_job(
+            self._run,
+            "interval",
+            seconds=job.interval,
+            id=job.name,
+            args=(job,),
+            next_run_time=datetime.now(UTC),
+            replace_existing=True,
+        )
+
+    def _off(self) -> set[str]:
+        """Owners that nobody polls."""
+        off = {c.name for c in COLLECTORS} - self._jobs.keys()
+        return off | ({"offsets"} if "groups" in off else set())
+
     def _jobs_of(self, collectors: Iterable[str]) -> list[Job]:
         names = {JOB_OF.get(name, name) for name in collectors}
         return [job for name, job in self._jobs.items() if name in names]
 
     def _bring_forward(self, job: Job) -> None:
         wait = max(0.0, job.last_started + self._early_gap_s - time.monotonic())
-        self._scheduler.modify_job(job.name, next_run_time=datetime.now(UTC) + timedelta(seconds=wait))
+        with suppress(JobLookupError):  # switched off meanwhile
+            self._scheduler.modify_job(job.name, next_run_time=datetime.now(UTC) + timedelta(seconds=wait))
 
     def _run(self, job: Job) -> None:
         """One turn of a collector, in a thread of the scheduler's pool."""
@@ -243,7 +281,7 @@ class Runner:
     def _take(self, job: Job, attempt: Attempt | None, failure: Failure | None, at: float, duration: float) -> None:
         """Lay a poll over the readings."""
         with self._changed:
-            if self._stopping:
+            if self._stopping or self._jobs.get(job.name) is not job:
                 return
             try:
                 if attempt is None or attempt.polls is None:
@@ -254,6 +292,7 @@ class Runner:
             except Exception as error:  # noqa: BLE001 - facts that cannot be merged are their collector's failure only
                 failure = Failure("internal", f"{type(error).__name__}: {error}", at)
                 self._readings = self._readings.failed(job.registration.feeds, failure, at, duration)
+            self._readings = self._readings.paced(job.registration.feeds, job.interval)
             job.merged_start = attempt.started_at if attempt is not None else at - duration
             self._merged += 1
             self._changed.notify_all()
@@ -275,7 +314,7 @@ class Runner:
                 if self._stopping:
                     return
                 readings = self._readings
-                starts = {name: job.merged_start for name, job in self._jobs.items()}
+                starts = [(job, job.merged_start) for job in self._jobs.values()]
             try:
                 self._publish(readings)
             except Exception as error:  # noqa: BLE001 - the next poll brings the next Snapshot
@@ -284,8 +323,8 @@ class Runner:
             else:
                 self._quiet.ended("publish", "snapshot_published")
             with self._changed:
-                for name, start in starts.items():
-                    self._jobs[name].published_start = start
+                for job, start in starts:
+                    job.published_start = start
                 self._changed.notify_all()
                 waiting = [job.name for job in self._jobs.values() if job.waiting and self._has(job.registration.needs)]
             self.request_early(waiting)

@@ -92,6 +92,10 @@ def test_the_example_has_every_key(section: type[BaseModel]) -> None:
             "clusters: {a: {bootstrap_servers: ['k:1'], collectors: {cluster: {enabled: false}}}}",
             "collectors.cluster.enabled",
         ),
+        (
+            "clusters: {a: {bootstrap_servers: ['k:1'], metrics: {topics: {exclude: ['a', '(b']}}}}",
+            "clusters.a.metrics.topics.exclude[1]: '(b': not a regular expression: missing ), unterminated subpattern",
+        ),
         ("clusters: {a: {bootstrap_servers: ['k:1']}, a: {}}", "the key stands twice"),
         ("clusters: {a: {bootstrap_servers: ['${NOWHERE}:1']}}", "the environment variable NOWHERE is not set"),
         ("clusters: {a: {bootstrap_servers: ['k:1'\n", "not valid YAML"),

@@ -223,7 +223,8 @@ def test_partitions_go_before_topics_and_faults_last() -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"topics": {"include": ["["]}}, "'[' is not a regular expression: unterminated character set"),
+        ({"topics": {"include": ["["]}}, "'[': not a regular expression: unterminated character set"),
+        ({"groups": {"exclude": ["(?=a)"]}}, "'(?=a)': '(?=' is not supported"),
         ({"groups": {"exclude_states": ["empty"]}}, "'Empty'"),
         ({"topics": {"level": "group"}}, "'partition' or 'topic'"),
         ({"ceiling": 10}, "greater than or equal to 1000"),
