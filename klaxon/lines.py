@@ -62,6 +62,12 @@ class Line:
         self._snapshot: Snapshot | None = None
         self._sampled_at = 0.0
         self._pending: frozenset[str] = frozenset()
+        self._shown: Mapping[str, list[Block]] = {}
+
+    @property
+    def series(self) -> Mapping[str, int]:
+        """Series on the page by the collector they come from."""
+        return {owner: sum(len(block.labels) for block in blocks) for owner, blocks in self._shown.items()}
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -103,6 +109,7 @@ class Line:
             shown, told = self._detail.shown(blocks, snapshot.at)
             blocks["self"] += told
             self._page.publish(self.cluster, shown)
+            self._shown = shown
             self._sample(snapshot, blocks)
             self._snapshot = snapshot
 
