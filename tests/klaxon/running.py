@@ -15,7 +15,7 @@ from exporter.facts.cluster import Node
 from klaxon import daemon as wiring
 from klaxon.config import load
 from klaxon.daemon import Daemon
-from tests.exporter.jmx.fake_transport import FakeJmx, broker_beans
+from tests.exporter.jmx.fake_transport import FakeJmx, FakeTransports, broker_beans
 from tests.exporter.scripted import Cluster
 from tests.klaxon_process import Page
 
@@ -31,7 +31,7 @@ class Running:
         nodes = {n: broker_beans(n, leader=n == 1) for n in (1, 2, 3)}
         self.jmx = FakeJmx(nodes, clock=time.time)
         patch.setattr(wiring, "Reader", self._reader)
-        patch.setattr(wiring, "JpypeTransport", lambda: self.jmx)
+        patch.setattr(wiring, "Transports", lambda _: FakeTransports(self.jmx))
         self.write(configuration)
         self.daemon = Daemon(load(self._file, {}), lambda: load(self._file, {}))
         self.url = self.daemon.url
