@@ -92,7 +92,15 @@ def drawn(draw: st.DrawFn, *, names: st.SearchStrategy[str]) -> Drawn:
     return row, cluster, Block(row.name, LabelSets(labels, rows), values), list(zip(rows, numbers, strict=True))
 
 
+def quoted(name: str) -> Drawn:
+    """Everything that is escaped, in the help and in a label."""
+    nasty = 'a "quoted" \\ line\nbreak'
+    row = MetricRow(name, nasty, MetricType.GAUGE, ("topic",), (Owner.TOPICS,))
+    return row, nasty, Block(name, LabelSets(("topic",), [(nasty,)]), np.array([1])), [((nasty,), 1)]
+
+
 @given(drawn(names=st.sampled_from(["kafka_x", "kafka_x_total"])))
+@example(quoted("kafka_x"))
 def test_same_bytes_as_prometheus_client(one: Drawn) -> None:
     row, cluster, block, samples = one
     ours = header(row) + b"".join(Writer().render(row, cluster, block))
@@ -103,6 +111,7 @@ IN_OPENMETRICS = ["kafka_x", "kafka_x_total", "kafka_x_count", "kafka_x_seconds"
 
 
 @given(drawn(names=st.sampled_from(IN_OPENMETRICS)))
+@example(quoted("kafka_x"))
 def test_same_bytes_as_prometheus_client_in_openmetrics(one: Drawn) -> None:
     row, cluster, block, samples = one
     ours = openmetrics_header(row) + b"".join(Writer().render(row, cluster, block)) + b"# EOF\n"
