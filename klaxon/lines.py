@@ -21,12 +21,15 @@ GRID_S: Final = 15.0
 FED_BY: Final[Mapping[str, frozenset[str]]] = {
     "cluster": frozenset({"cluster", "jmx"}),
     "legs": frozenset({"cluster", "jmx", "quorum"}),
-    "topics": frozenset({"topics"}),
+    "topics": frozenset({"topics", "jmx"}),
     "offsets": frozenset({"offsets", "groups", "topics"}),
     "groups": frozenset({"groups", "offsets"}),
     "log_dirs": frozenset({"log_dirs"}),
     "quorum": frozenset({"quorum"}),
     "jmx": frozenset({"jmx"}),
+    "configs": frozenset({"configs"}),
+    "topic_configs": frozenset({"topic_configs"}),
+    "quotas": frozenset({"quotas"}),
     "self": frozenset(),
 }
 """Whose blocks change with which collector's poll; ``self`` is sampled each time."""

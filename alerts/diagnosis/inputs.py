@@ -12,7 +12,7 @@ from alerts.promql.syntax import Expr, Selector
 from exporter.metrics.catalogue import MetricRow, Owner, complete
 from exporter.reading import Coverage
 
-PER_NODE = frozenset({Owner.LEGS, Owner.DEPARTURES, Owner.LOG_DIRS, Owner.JMX})
+PER_NODE = frozenset({Owner.LEGS, Owner.DEPARTURES, Owner.LOG_DIRS, Owner.JMX, Owner.CONFIGS})
 """Collectors whose series say in ``broker`` which source they came from."""
 
 _WORDS = {

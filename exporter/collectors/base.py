@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from exporter.facts.cluster import ClusterFacts
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
@@ -56,6 +57,9 @@ class Polls:
     log_dirs: Poll[LogDirTable] | None = None
     quorum: Poll[Quorum] | None = None
     jmx: Poll[JmxNode] | None = None
+    configs: Poll[Settings] | None = None
+    topic_configs: Poll[TopicSettings] | None = None
+    quotas: Poll[Sequence[Quota]] | None = None
 
 
 class Collector(Protocol):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from exporter.facts.cluster import Node, Pulse
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
@@ -82,6 +83,18 @@ class KafkaReader(Protocol):
 
     def log_dirs(self, nodes: Iterable[int]) -> Answers[LogDirTable]:
         """DescribeLogDirs of each broker."""
+
+    def broker_settings(self, nodes: Iterable[int]) -> Answers[Settings]:
+        """DescribeConfigs of each broker by itself: every setting in force with its source, sensitive values left out; the same object while nothing changed."""
+
+    def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
+        """The settings of ``exporter.kafka.configs.TOPIC_KEYS`` in force per topic, one DescribeConfigs for all; the same object while nothing changed.
+
+        Topics that may not be described are left out; raises BrokerError where that is so of all.
+        """
+
+    def client_quotas(self) -> Sequence[Quota]:
+        """DescribeClientQuotas: every limit of users, clients and addresses."""
 
     def quorum(self) -> Quorum:
         """DescribeQuorum, on a connection of its own since the broker forwards it to the controller and may hang with it."""

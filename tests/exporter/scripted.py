@@ -10,6 +10,7 @@ import numpy as np
 
 from exporter.blocks import LabelSets
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pulse, Role
+from exporter.facts.configs import ConfigSource, Quota, Setting, TopicSettings
 from exporter.facts.groups import CommitTable, CoordinatorFacts, GroupDescription, GroupListing, Member
 from exporter.facts.log_dirs import LogDir, LogDirTable
 from exporter.facts.partitions import END, ElrRow, OffsetKind, OffsetRows, Partition, PartitionTable
@@ -277,6 +278,18 @@ class Cluster:
         )
         wanted = list(nodes)
         return self._reply("log_dirs", wanted, lambda: self._answers(dict.fromkeys(wanted, table)))
+
+    def broker_settings(self, nodes: Iterable[int]) -> Any:
+        wanted = list(nodes)
+        settings = {"num.io.threads": Setting("8", ConfigSource.DEFAULT)}
+        return self._reply("broker_settings", wanted, lambda: self._answers(dict.fromkeys(wanted, settings)))
+
+    def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
+        settings = {"retention.ms": Setting("604800000", ConfigSource.DEFAULT)}
+        return self._reply("topic_settings", list(topics), lambda: dict.fromkeys(topics, settings))  # type: ignore[no-any-return]
+
+    def client_quotas(self) -> Sequence[Quota]:
+        return self._reply("client_quotas", None, tuple)  # type: ignore[no-any-return]
 
     def quorum(self) -> Quorum:
         return self._reply("quorum", None, lambda: quorum(self.leader))  # type: ignore[no-any-return]

@@ -24,6 +24,9 @@ class Owner(StrEnum):
     LOG_DIRS = "log_dirs"
     QUORUM = "quorum"
     JMX = "jmx"
+    CONFIGS = "configs"
+    TOPIC_CONFIGS = "topic_configs"
+    QUOTAS = "quotas"
     SELF = "self"
 
 
