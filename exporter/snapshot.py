@@ -10,6 +10,7 @@ from exporter.derive.drift import Drift
 from exporter.derive.health import PartitionHealth
 from exporter.derive.lag import GroupLag
 from exporter.derive.trust import Trust
+from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts, Leg
 from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
@@ -63,6 +64,8 @@ class Snapshot:
     configs: Reading[Settings]
     topic_configs: Reading[TopicSettings]
     quotas: Reading[Sequence[Quota]]
+    certificates: Reading[Sequence[Shown]]
+    certificate_files: Reading[Sequence[CertificateFile]]
     derived: Derived
     coverage: Coverage
     requests: Mapping[tuple[str, int], int] = field(default_factory=dict)
@@ -81,4 +84,6 @@ class Snapshot:
             "configs": self.configs,
             "topic_configs": self.topic_configs,
             "quotas": self.quotas,
+            "certificates": self.certificates,
+            "certificate_files": self.certificate_files,
         }

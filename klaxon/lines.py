@@ -30,6 +30,8 @@ FED_BY: Final[Mapping[str, frozenset[str]]] = {
     "configs": frozenset({"configs"}),
     "topic_configs": frozenset({"topic_configs"}),
     "quotas": frozenset({"quotas"}),
+    "certificates": frozenset({"certificates"}),
+    "certificate_files": frozenset({"certificate_files"}),
     "self": frozenset(),
 }
 """Whose blocks change with which collector's poll; ``self`` is sampled each time."""

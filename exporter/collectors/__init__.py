@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from exporter.collectors.base import Clock, Collector
+from exporter.collectors.certificates import CertificatesCollector
 from exporter.collectors.cluster import ClusterCollector
 from exporter.collectors.configs import ConfigsCollector
 from exporter.collectors.jmx import JmxCollector
@@ -68,6 +69,13 @@ COLLECTORS: tuple[Registration, ...] = (
         ("configs", "topic_configs", "quotas"),
         frozenset({"cluster", "topics"}),
         lambda t: ConfigsCollector(t.reader, t.clock),
+    ),
+    Registration(
+        "certificates",
+        3600.0,
+        ("certificates", "certificate_files"),
+        _CLUSTER,
+        lambda t: CertificatesCollector(t.reader, t.clock),
     ),
     Registration("jmx", 15.0, ("jmx",), _NOTHING, _jmx),
 )

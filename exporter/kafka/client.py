@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.cluster import Node, Pulse
 from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
@@ -40,6 +41,10 @@ class KafkaReader(Protocol):
     @property
     def cluster(self) -> str:
         """The configured name of the cluster (the label ``cluster``)."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections to the cluster use TLS."""
 
     def expect(self, nodes: Iterable[Node]) -> None:
         """Set the nodes to know of from before (the book): they are probed though no metadata names them. Adds to what is known."""
@@ -95,6 +100,12 @@ class KafkaReader(Protocol):
 
     def client_quotas(self) -> Sequence[Quota]:
         """DescribeClientQuotas: every limit of users, clients and addresses."""
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        """What each listener shows in a TLS handshake of its own, in the order asked; those that give nothing say why. No request of Kafka's."""
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        """The certificates in the files of the security settings; empty where there are none."""
 
     def quorum(self) -> Quorum:
         """DescribeQuorum, on a connection of its own since the broker forwards it to the controller and may hang with it."""

@@ -6,26 +6,31 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
+from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
 from exporter.facts.quorum import Quorum
-from exporter.kafka import configs, messages, wire
-from exporter.kafka.bounded import Monotonic, Resolve
+from exporter.kafka import certificates, configs, messages, wire
+from exporter.kafka.bounded import Deadline, Monotonic, Resolve
 from exporter.kafka.client import Answer, Answers
+from exporter.kafka.errors import KafkaError
 from exporter.kafka.peers import Lane, Peers, Timeouts
 from exporter.kafka.security import PLAINTEXT, SecurityConfig
 
 __all__ = ["Lane", "Reader", "Timeouts"]
 
 T = TypeVar("T")
+
+MOST_HANDSHAKES = 8
+"""So many listeners are asked for their certificates at once."""
 
 
 class Reader(Peers):
@@ -170,6 +175,26 @@ class Reader(Peers):
 
     def client_quotas(self) -> Sequence[Quota]:
         return self._any(configs.DESCRIBE_CLIENT_QUOTAS, configs.client_quotas_request, configs.client_quotas)
+
+    @property
+    def tls(self) -> bool:
+        return self._credentials.security.tls
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        with ThreadPoolExecutor(MOST_HANDSHAKES, thread_name_prefix=f"certificates {self._cluster}") as pool:
+            return list(pool.map(self._shown, listeners))
+
+    def _shown(self, listener: Listener) -> Shown:
+        def deadline() -> Deadline:
+            return Deadline(self._timeouts.pulse, self._monotonic)
+
+        try:
+            return Shown(listener, certificates.chain_of(listener, self._credentials.security, self._resolver, deadline))
+        except KafkaError as error:
+            return Shown(listener, None, error.kind, str(error.args[0]))
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        return certificates.own_certificates(self._credentials.security)
 
     def _once(self, node: int, what: str, read: Callable[[memoryview], T]) -> Callable[[memoryview], T]:
         """``read``, again only when the node's answer is other bytes than last time."""

@@ -101,6 +101,8 @@ class Builder:
             configs=shown.configs,
             topic_configs=shown.topic_configs,
             quotas=shown.quotas,
+            certificates=shown.certificates,
+            certificate_files=shown.certificate_files,
             derived=self._derived(shown, withdrawn, now),
             coverage=coverage(
                 self._cluster,
@@ -140,7 +142,7 @@ class Builder:
             legs=legs,
             trust=trust,
             departures=fold(before.departures, sight, witnesses),
-            known=self._known(before.known, view, topics, nodes) if usable else before.known,
+            known=self._known(before.known, view, topics, nodes, readings) if usable else before.known,
             hidden=fold_hidden(
                 before.hidden,
                 readings.jmx,
@@ -155,11 +157,14 @@ class Builder:
         brokers = [n for n in nodes.values() if Role.BROKER in n.roles]
         return Sight(readings.cluster.parts[WHOLE_CLUSTER].taken_at, brokers, legs, leaders)
 
-    def _known(self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes) -> Known:
+    def _known(
+        self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes, readings: Readings
+    ) -> Known:
         cluster = (
             before.cluster if view is None else self._keep("known", (view, nodes), lambda: replace(view, nodes=nodes))
         )
-        return Known(cluster, topics or before.topics)
+        settings = {b: p.value for b, p in readings.configs.parts.items()}
+        return Known(cluster, topics or before.topics, settings or before.settings)
 
     def _keep(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
         """``make()``, again only when one of the inputs is another object than last time."""

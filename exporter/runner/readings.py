@@ -9,6 +9,7 @@ from typing import Any
 from exporter.collectors import COLLECTORS, reading_interval
 from exporter.collectors.base import Polls
 from exporter.collectors.groups import without_repeats
+from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts
 from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
@@ -34,6 +35,8 @@ class Readings:
     configs: Reading[Settings]
     topic_configs: Reading[TopicSettings]
     quotas: Reading[Sequence[Quota]]
+    certificates: Reading[Sequence[Shown]]
+    certificate_files: Reading[Sequence[CertificateFile]]
 
     @classmethod
     def none(cls, intervals: Mapping[str, float]) -> Readings:
@@ -58,6 +61,8 @@ class Readings:
             "configs": self.configs,
             "topic_configs": self.topic_configs,
             "quotas": self.quotas,
+            "certificates": self.certificates,
+            "certificate_files": self.certificate_files,
         }
 
     def merged(self, polls: Polls, at: float, duration: float) -> Readings:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from exporter.blocks import LabelSets
+from exporter.facts.certificates import Certificate, CertificateFile, Chain, Listener, Shown
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pulse, Role
 from exporter.facts.configs import ConfigSource, Quota, Setting, TopicSettings
 from exporter.facts.groups import CommitTable, CoordinatorFacts, GroupDescription, GroupListing, Member
@@ -172,6 +173,7 @@ class Cluster:
     expected: dict[int, Node] = field(default_factory=dict)
     forgotten: list[int] = field(default_factory=list)
     cluster: str = "test"
+    tls: bool = False
 
     def _reply(self, name: str, argument: Any, default: Callable[[], Any]) -> Any:
         self.calls.append((name, argument))
@@ -287,6 +289,13 @@ class Cluster:
     def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
         settings = {"retention.ms": Setting("604800000", ConfigSource.DEFAULT)}
         return self._reply("topic_settings", list(topics), lambda: dict.fromkeys(topics, settings))  # type: ignore[no-any-return]
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        chain = Chain((Certificate("CN=node", "CN=ca", 0.0, 1e10),), True)
+        return self._reply("certificates", list(listeners), lambda: [Shown(at, chain) for at in listeners])  # type: ignore[no-any-return]
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        return self._reply("own_certificates", None, tuple)  # type: ignore[no-any-return]
 
     def client_quotas(self) -> Sequence[Quota]:
         return self._reply("client_quotas", None, tuple)  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pulse, Role
 from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
@@ -206,6 +207,17 @@ class FakeReader:
 
     def client_quotas(self) -> Sequence[Quota]:
         return self._ask_one("DescribeClientQuotas", lambda _node: tuple(self.model.quotas))
+
+    @property
+    def tls(self) -> bool:
+        return False
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        """The model's listeners speak no TLS."""
+        return [Shown(at, None, "authentication", "TLS: WRONG_VERSION_NUMBER") for at in listeners]
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        return ()
 
     def _same(self, what: str, value: T) -> T:
         """The object of last time as long as it is equal."""

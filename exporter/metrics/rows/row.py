@@ -27,6 +27,8 @@ class Owner(StrEnum):
     CONFIGS = "configs"
     TOPIC_CONFIGS = "topic_configs"
     QUOTAS = "quotas"
+    CERTIFICATES = "certificates"
+    CERTIFICATE_FILES = "certificate_files"
     SELF = "self"
 
 
