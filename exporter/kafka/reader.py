@@ -189,7 +189,9 @@ class Reader(Peers):
             return Deadline(self._timeouts.pulse, self._monotonic)
 
         try:
-            return Shown(listener, certificates.chain_of(listener, self._credentials.security, self._resolver, deadline))
+            return Shown(
+                listener, certificates.chain_of(listener, self._credentials.security, self._resolver, deadline)
+            )
         except KafkaError as error:
             return Shown(listener, None, error.kind, str(error.args[0]))
 
