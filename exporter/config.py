@@ -51,6 +51,8 @@ class CollectorsConfig(_Strict):
     topics: CollectorConfig = CollectorConfig()
     groups: CollectorConfig = CollectorConfig()
     log_dirs: CollectorConfig = CollectorConfig()
+    configs: CollectorConfig = CollectorConfig()
+    certificates: CollectorConfig = CollectorConfig()
     jmx: CollectorConfig = CollectorConfig()
 
     def of(self, name: str) -> CollectorConfig:

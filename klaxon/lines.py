@@ -23,12 +23,17 @@ GRID_S: Final = 15.0
 FED_BY: Final[Mapping[str, frozenset[str]]] = {
     "cluster": frozenset({"cluster", "jmx"}),
     "legs": frozenset({"cluster", "jmx", "quorum"}),
-    "topics": frozenset({"topics"}),
+    "topics": frozenset({"topics", "jmx"}),
     "offsets": frozenset({"offsets", "groups", "topics"}),
     "groups": frozenset({"groups", "offsets"}),
     "log_dirs": frozenset({"log_dirs"}),
     "quorum": frozenset({"quorum"}),
     "jmx": frozenset({"jmx"}),
+    "configs": frozenset({"configs"}),
+    "topic_configs": frozenset({"topic_configs"}),
+    "quotas": frozenset({"quotas"}),
+    "certificates": frozenset({"certificates"}),
+    "certificate_files": frozenset({"certificate_files"}),
     "self": frozenset(),
 }
 """Whose blocks change with which collector's poll; ``self`` is sampled each time."""

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from exporter.collectors.base import Clock, Collector
+from exporter.collectors.certificates import CertificatesCollector
 from exporter.collectors.cluster import ClusterCollector
+from exporter.collectors.configs import ConfigsCollector
 from exporter.collectors.jmx import JmxCollector
 from exporter.collectors.log_dirs import LogDirsCollector
 from exporter.collectors.offsets import START_OFFSETS_INTERVAL_S, GroupsAndOffsets
@@ -61,6 +63,20 @@ COLLECTORS: tuple[Registration, ...] = (
         lambda t: GroupsAndOffsets(t.reader, t.clock, t.interval),
     ),
     Registration("log_dirs", 30.0, ("log_dirs",), _CLUSTER, lambda t: LogDirsCollector(t.reader)),
+    Registration(
+        "configs",
+        300.0,
+        ("configs", "topic_configs", "quotas"),
+        frozenset({"cluster", "topics"}),
+        lambda t: ConfigsCollector(t.reader, t.clock),
+    ),
+    Registration(
+        "certificates",
+        3600.0,
+        ("certificates", "certificate_files"),
+        _CLUSTER,
+        lambda t: CertificatesCollector(t.reader, t.clock),
+    ),
     Registration("jmx", 15.0, ("jmx",), _NOTHING, _jmx),
 )
 """In the order of their first polls."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
@@ -14,15 +16,13 @@ from exporter.facts.quorum import Quorum
 from exporter.jmx.facts import JmxNode
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError
+from exporter.kafka.rights import NOT_PERMITTED, missing_right
 from exporter.reading import Failure, Part, Poll
 
 T = TypeVar("T")
 
 Clock = Callable[[], float]
 """Unix seconds."""
-
-NOT_PERMITTED = frozenset({29, 30, 31})
-"""TOPIC_, GROUP_ and CLUSTER_AUTHORIZATION_FAILED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Known:
 
     cluster: ClusterFacts | None = None
     topics: TopicFacts | None = None
+    settings: Mapping[int, Settings] | None = None
+    """By broker."""
 
     @property
     def brokers(self) -> frozenset[int]:
@@ -56,6 +58,11 @@ class Polls:
     log_dirs: Poll[LogDirTable] | None = None
     quorum: Poll[Quorum] | None = None
     jmx: Poll[JmxNode] | None = None
+    configs: Poll[Settings] | None = None
+    topic_configs: Poll[TopicSettings] | None = None
+    quotas: Poll[Sequence[Quota]] | None = None
+    certificates: Poll[Sequence[Shown]] | None = None
+    certificate_files: Poll[Sequence[CertificateFile]] | None = None
 
 
 class Collector(Protocol):
@@ -67,8 +74,9 @@ class Collector(Protocol):
 
 def failure(error: KafkaError, at: float) -> Failure:
     """A request's error as the failure of its source."""
-    denied = isinstance(error, BrokerError) and error.code in NOT_PERMITTED
-    return Failure("denied" if denied else error.kind, str(error), at)
+    if isinstance(error, BrokerError) and error.code in NOT_PERMITTED:
+        return Failure("denied", f"{error}; {missing_right(error.request, error.code)}", at)
+    return Failure(error.kind, str(error), at)
 
 
 def failures(answers: Answers[T]) -> dict[int, Failure]:

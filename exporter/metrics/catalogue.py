@@ -7,7 +7,19 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from exporter.jmx import catalogue as jmx
-from exporter.metrics.rows import cluster, groups, itself, log_dirs, offsets, process, quorum, topics
+from exporter.metrics.rows import (
+    certificates,
+    cluster,
+    configs,
+    features,
+    groups,
+    itself,
+    log_dirs,
+    offsets,
+    process,
+    quorum,
+    topics,
+)
 from exporter.metrics.rows.row import MetricRow, MetricType, Owner
 
 __all__ = [
@@ -24,11 +36,14 @@ __all__ = [
 
 KAFKA_ROWS: tuple[MetricRow, ...] = (
     *cluster.ROWS,
+    *features.ROWS,
     *quorum.ROWS,
     *topics.ROWS,
     *offsets.ROWS,
     *groups.ROWS,
     *log_dirs.ROWS,
+    *configs.ROWS,
+    *certificates.ROWS,
     *itself.ROWS,
 )
 """Families that a cluster's Snapshot fills, in the order of the page."""

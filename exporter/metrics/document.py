@@ -18,6 +18,11 @@ _ABOUT: Mapping[Owner, str] = {
     Owner.GROUPS: "From the groups' coordinators.",
     Owner.LOG_DIRS: "From every broker's log directories.",
     Owner.QUORUM: "From the leader of the metadata quorum.",
+    Owner.CONFIGS: "From every broker's own settings.",
+    Owner.TOPIC_CONFIGS: "From the topics' settings.",
+    Owner.QUOTAS: "From the cluster's client quotas.",
+    Owner.CERTIFICATES: "From TLS handshakes with every listener that is known to speak TLS.",
+    Owner.CERTIFICATE_FILES: "From the files of the cluster's security settings.",
     Owner.JMX: "From the beans of every node that Klaxon can reach by JMX.",
     Owner.SELF: "About Klaxon itself.",
 }

@@ -12,7 +12,10 @@ from exporter.collectors.base import Known
 from exporter.derive.controller import controller_alive
 from exporter.derive.coverage import coverage
 from exporter.derive.departures import Departures, Sight, fold
+from exporter.derive.drift import Drift, drift
 from exporter.derive.health import PartitionHealth, partition_health
+from exporter.derive.hidden import HiddenTopics
+from exporter.derive.hidden import fold as fold_hidden
 from exporter.derive.lag import GroupLag, end_by_row, group_lag
 from exporter.derive.legs import Legs, latest_legs
 from exporter.derive.nodes import Nodes, Sightings, expected_nodes
@@ -37,6 +40,7 @@ class _Memory:
     trust: TrustState = field(default_factory=TrustState)
     departures: Departures = field(default_factory=Departures)
     known: Known = field(default_factory=Known)
+    hidden: HiddenTopics = field(default_factory=HiddenTopics)
 
 
 class Builder:
@@ -101,6 +105,11 @@ class Builder:
             log_dirs=shown.log_dirs,
             quorum=shown.quorum,
             jmx=shown.jmx,
+            configs=shown.configs,
+            topic_configs=shown.topic_configs,
+            quotas=shown.quotas,
+            certificates=shown.certificates,
+            certificate_files=shown.certificate_files,
             derived=self._derived(shown, withdrawn, now),
             coverage=coverage(
                 self._cluster,
@@ -140,7 +149,13 @@ class Builder:
             legs=legs,
             trust=trust,
             departures=fold(before.departures, sight, witnesses),
-            known=self._known(before.known, view, topics, nodes) if usable else before.known,
+            known=self._known(before.known, view, topics, nodes, readings) if usable else before.known,
+            hidden=fold_hidden(
+                before.hidden,
+                readings.jmx,
+                len(topics.partitions.topics) if topics is not None and trust.trust.trusted else None,
+                now,
+            ),
         )
 
     def _sight(self, readings: Readings, nodes: Nodes, legs: Legs, now: float) -> Sight:
@@ -149,11 +164,14 @@ class Builder:
         brokers = [n for n in nodes.values() if Role.BROKER in n.roles]
         return Sight(readings.cluster.parts[WHOLE_CLUSTER].taken_at, brokers, legs, leaders)
 
-    def _known(self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes) -> Known:
+    def _known(
+        self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes, readings: Readings
+    ) -> Known:
         cluster = (
             before.cluster if view is None else self._keep("known", (view, nodes), lambda: replace(view, nodes=nodes))
         )
-        return Known(cluster, topics or before.topics)
+        settings = {b: p.value for b, p in readings.configs.parts.items()}
+        return Known(cluster, topics or before.topics, settings or before.settings)
 
     def _keep(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
         """``make()``, again only when one of the inputs is another object than last time."""
@@ -197,8 +215,16 @@ class Builder:
             start_offsets=self._offsets("start", shown.start_offsets, health, now),
             lags=self._lags(shown, health, now) if health is not None else {},
             legs=memory.legs,
+            drift=self._drift(shown, now),
+            hidden_topics=memory.hidden.hidden,
             withdrawn=withdrawn,
         )
+
+    def _drift(self, shown: Readings, now: float) -> Drift | None:
+        settings = {b: p.value for b, p in sorted(shown.configs.fresh(now).items())}
+        if len(settings) < 2:
+            return None
+        return self._keep("drift", tuple(settings.values()), lambda: drift(settings))
 
     def _offsets(
         self, key: str, reading: Reading[OffsetRows], health: PartitionHealth | None, now: float
@@ -269,6 +295,8 @@ def changes(old: Snapshot | None, new: Snapshot) -> frozenset[str]:
         names |= {"topics", "offsets"}
     if new.derived.lags is not old.derived.lags:
         names.add("groups")
+    if new.derived.hidden_topics != old.derived.hidden_topics:
+        names.add("topics")
     if new.derived.departures != old.derived.departures:
         names.add("cluster")
     if (

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from exporter.collectors import COLLECTORS, reading_interval
 from exporter.collectors.base import Polls
 from exporter.collectors.groups import without_repeats
+from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
@@ -30,6 +32,11 @@ class Readings:
     log_dirs: Reading[LogDirTable]
     quorum: Reading[Quorum]
     jmx: Reading[JmxNode]
+    configs: Reading[Settings]
+    topic_configs: Reading[TopicSettings]
+    quotas: Reading[Sequence[Quota]]
+    certificates: Reading[Sequence[Shown]]
+    certificate_files: Reading[Sequence[CertificateFile]]
 
     @classmethod
     def none(cls, intervals: Mapping[str, float]) -> Readings:
@@ -51,6 +58,11 @@ class Readings:
             "log_dirs": self.log_dirs,
             "quorum": self.quorum,
             "jmx": self.jmx,
+            "configs": self.configs,
+            "topic_configs": self.topic_configs,
+            "quotas": self.quotas,
+            "certificates": self.certificates,
+            "certificate_files": self.certificate_files,
         }
 
     def merged(self, polls: Polls, at: float, duration: float) -> Readings:

@@ -18,11 +18,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from exporter.collectors import COLLECTORS, Tools
 from exporter.collectors.base import Clock, Collector
 from exporter.config import ClusterConfig
+from exporter.derive.coverage import UNSUPPORTED
 from exporter.derive.witnesses import MUTE_KINDS, OUR_OWN_KINDS
 from exporter.facts.cluster import Node
 from exporter.jmx.catalogue import shipped
 from exporter.jmx.transport import JmxTransport
 from exporter.kafka.client import KafkaReader
+from exporter.kafka.rights import TOPIC_NOT_PERMITTED, missing_right
 from exporter.quiet_log import QuietLog
 from exporter.reading import Failure, Reading
 from exporter.runner.builder import Builder, changes
@@ -40,7 +42,13 @@ DEPARTURE_S = 20.0
 """For so long after a broker left JMX is asked early until it tells why."""
 STOP_S = 2.0
 
-JOB_OF = {"offsets": "groups", "legs": "cluster"}
+JOB_OF = {
+    "offsets": "groups",
+    "legs": "cluster",
+    "topic_configs": "configs",
+    "quotas": "configs",
+    "certificate_files": "certificates",
+}
 """Owners of facts that are polled by another one's job."""
 
 OnSnapshot = Callable[[Snapshot, frozenset[str]], None]
@@ -232,7 +240,7 @@ class Runner:
     def _off(self) -> set[str]:
         """Owners that nobody polls."""
         off = {c.name for c in COLLECTORS} - self._jobs.keys()
-        return off | ({"offsets"} if "groups" in off else set())
+        return off | {owner for owner, job in JOB_OF.items() if job in off}
 
     def _jobs_of(self, collectors: Iterable[str]) -> list[Job]:
         names = {JOB_OF.get(name, name) for name in collectors}
@@ -342,6 +350,9 @@ class Runner:
             self._keep_nodes()
         self._tell(before, snapshot)
         self._ask_early(snapshot)
+        if snapshot.configs.parts and not before.configs.parts:
+            # Only now the listeners are known whose certificates are to be looked at.
+            self.request_early(["certificates"])
         self._on_snapshot(snapshot, changes(before, snapshot))
 
     def _ask_early(self, snapshot: Snapshot) -> None:
@@ -386,6 +397,10 @@ class Runner:
             log("facts_trusted" if trust.trusted else "facts_not_trusted", reason=trust.reason)
         if now.derived.controller_alive is not before.derived.controller_alive:
             self._log.info("controller_alive", alive=now.derived.controller_alive)
+        hidden = now.derived.hidden_topics
+        if hidden is not None and hidden != (before.derived.hidden_topics or 0):
+            log = self._log.warning if hidden else self._log.info
+            log("topics_hidden", topics=hidden, right=missing_right("Metadata", TOPIC_NOT_PERMITTED))
         for broker in now.derived.departures.keys() - before.derived.departures.keys():
             self._log.info("broker_left", broker=broker, controlled=now.derived.departures[broker])
         old_readings = before.readings()
@@ -399,7 +414,7 @@ class Runner:
             self._quiet.failed(
                 f"{name} {source}",
                 failure.kind,
-                "collector_failing",
+                "collector_not_supported" if failure.kind == UNSUPPORTED else "collector_failing",
                 collector=name,
                 source=source,
                 error=failure.message,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from exporter.facts.cluster import ClusterView, Node, Role
+from exporter.facts.configs import Quota
 from exporter.facts.groups import Member
 from exporter.facts.partitions import Partition, PartitionTable
 from exporter.kafka.errors import KafkaError
@@ -150,6 +151,9 @@ class FakeCluster:
         self.elr_enabled = version >= (4, 0)
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = {}
+        self.broker_configs: dict[int | None, dict[str, str]] = {}
+        """Dynamic settings by broker; None: the default of all."""
+        self.quotas: list[Quota] = []
         self.hidden: set[str] = set()
         """Topics that Klaxon may not describe: Metadata leaves them out without a word."""
         self.injected: dict[tuple[str, int | None], KafkaError] = {}
@@ -347,6 +351,13 @@ class FakeCluster:
     def min_isr_of(self, name: str) -> int:
         """min.insync.replicas in force."""
         return int(self.topics[name].config.get("min.insync.replicas", self.min_isr))
+
+    def set_broker_config(self, node: int | None, changes: Mapping[str, str]) -> None:
+        """Dynamic settings of a broker; None: of all."""
+        self.broker_configs[node] = {**self.broker_configs.get(node, {}), **changes}
+
+    def set_quota(self, quota: Quota) -> None:
+        self.quotas.append(quota)
 
     # --- groups -------------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pulse, Role
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDir, LogDirTable
 from exporter.facts.partitions import END, ElrRow, OffsetKind, OffsetRows, PartitionTable
@@ -17,6 +19,7 @@ from exporter.facts.quorum import Quorum, QuorumReplica
 from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError, NameLookupFailed, Refused, Skipped, TimedOut, Unsupported
+from tests.fakes import settings
 from tests.fakes.cluster import (
     BYTES_PER_MESSAGE,
     METADATA_RECORDS_PER_S,
@@ -31,6 +34,7 @@ T = TypeVar("T")
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
 NOT_LEADER = 6
+TOPIC_AUTHORIZATION_FAILED = 29
 LOAD_IN_PROGRESS = (14, "COORDINATOR_LOAD_IN_PROGRESS")
 NOT_COORDINATOR = 16
 GROUP_ID_NOT_FOUND = 69
@@ -62,6 +66,7 @@ class FakeReader:
         self._requests: Counter[tuple[str, int]] = Counter()
         self._commit_keys: dict[int, tuple[object, CommitTable]] = {}
         self._kept: int | None = None
+        self._told: dict[str, Any] = {}
 
     @property
     def cluster(self) -> str:
@@ -145,16 +150,17 @@ class FakeReader:
     def _living(self, node: int) -> Pulse:
         self._requests["ApiVersions", node] += 1
         versions = KAFKA_4_VERSIONS if self.model.version >= (4, 0) else API_VERSIONS
+        features = settings.features(self.model.version)
         if Role.BROKER not in self.model.brokers[node].roles:
             # A controller's listener does not tell clients about brokers.
-            return Pulse(node, self._legs(LegState.OK, LegState.OK, LegState.ERROR), None, versions)
+            return Pulse(node, self._legs(LegState.OK, LegState.OK, LegState.ERROR), None, versions, features)
         self._requests[self._view_api, node] += 1
         error = self.model.injected.get((self._view_api, node)) or self.model.injected.get((self._view_api, None))
         if error is not None:
             state = LegState.TIMEOUT if isinstance(error, TimedOut) else LegState.ERROR
-            return Pulse(node, self._legs(LegState.OK, LegState.OK, state), None, versions)
+            return Pulse(node, self._legs(LegState.OK, LegState.OK, state), None, versions, features)
         view = self.model.image(node).view
-        return Pulse(node, self._legs(LegState.OK, LegState.OK, LegState.OK), view, versions)
+        return Pulse(node, self._legs(LegState.OK, LegState.OK, LegState.OK), view, versions, features)
 
     @property
     def _view_api(self) -> str:
@@ -182,6 +188,42 @@ class FakeReader:
             return {t.name: self.model.min_isr_of(t.name) for t in shown if t.describable}
 
         return self._ask_one("DescribeConfigs", told)
+
+    def broker_settings(self, nodes: Iterable[int]) -> Answers[Settings]:
+        def told(node: int) -> Settings:
+            return self._same(f"broker {node}", settings.broker_settings(self.model, self.model.brokers[node]))
+
+        return {n: self._answer(n, ("DescribeConfigs",), lambda n=n: told(n)) for n in nodes}
+
+    def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
+        def told(_node: int) -> TopicSettings:
+            shown = [self.model.topics[t] for t in topics if t in self.model.topics]
+            if shown and not any(t.describable for t in shown):
+                raise BrokerError(TOPIC_AUTHORIZATION_FAILED, "TOPIC_AUTHORIZATION_FAILED", request="DescribeConfigs")
+            found = {t.name: settings.topic_settings(t.config) for t in shown if t.describable}
+            return self._same("topics", found)
+
+        return self._ask_one("DescribeConfigs", told)
+
+    def client_quotas(self) -> Sequence[Quota]:
+        return self._ask_one("DescribeClientQuotas", lambda _node: tuple(self.model.quotas))
+
+    @property
+    def tls(self) -> bool:
+        return False
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        """The model's listeners speak no TLS."""
+        return [Shown(at, None, "authentication", "TLS: WRONG_VERSION_NUMBER") for at in listeners]
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        return ()
+
+    def _same(self, what: str, value: T) -> T:
+        """The object of last time as long as it is equal."""
+        if self._told.get(what) != value:
+            self._told[what] = value
+        return self._told[what]  # type: ignore[no-any-return]
 
     def elr(self, topics: Sequence[str]) -> Sequence[ElrRow]:
         if self.model.version < (3, 8):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from exporter.jmx.join import JmxBlocks
-from exporter.metrics.families import cluster, groups, itself, log_dirs, offsets, quorum, topics
+from exporter.metrics.families import certificates, cluster, configs, groups, itself, log_dirs, offsets, quorum, topics
 from exporter.metrics.families.lasting import Blocks, Lasting
 from exporter.snapshot import Snapshot
 
@@ -19,6 +19,11 @@ MAKERS: Mapping[str, Callable[[Lasting, Snapshot], Blocks]] = MappingProxyType(
         "offsets": offsets.blocks,
         "groups": groups.blocks,
         "log_dirs": log_dirs.blocks,
+        "configs": configs.blocks,
+        "topic_configs": configs.topic_blocks,
+        "quotas": configs.quota_blocks,
+        "certificates": certificates.blocks,
+        "certificate_files": certificates.file_blocks,
         "self": itself.blocks,
     }
 )

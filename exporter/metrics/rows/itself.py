@@ -32,6 +32,12 @@ ROWS: tuple[MetricRow, ...] = (
         Owner.SELF,
     ),
     gauge(
+        "klaxon_collector_supported",
+        "0 if this source cannot give the collector's facts at all (or the collector is switched off): neither unknown nor a fault; the source cluster speaks for all of it.",
+        "collector source",
+        Owner.SELF,
+    ),
+    gauge(
         "klaxon_facts_trusted",
         "1 if the collector's facts can be relied on; 0 if the brokers' metadata may be frozen, since no active controller answers.",
         "collector",

@@ -24,6 +24,11 @@ class Owner(StrEnum):
     LOG_DIRS = "log_dirs"
     QUORUM = "quorum"
     JMX = "jmx"
+    CONFIGS = "configs"
+    TOPIC_CONFIGS = "topic_configs"
+    QUOTAS = "quotas"
+    CERTIFICATES = "certificates"
+    CERTIFICATE_FILES = "certificate_files"
     SELF = "self"
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from exporter.kafka.client import KafkaReader
-from tests.exporter.kafka.contract import Commits, ReaderContract, World
+from tests.exporter.kafka.contract import Commits, ReaderContract
+from tests.exporter.kafka.contract_configs import ConfigsContract
 from tests.fakes.kafka import FakeCluster, FakeReader
 
 
@@ -26,6 +27,8 @@ class FakeWorld:
         self.resume = self.model.resume
         self.delete_topic = self.model.delete_topic
         self.produce = self.model.produce
+        self.set_broker_config = self.model.set_broker_config
+        self.set_quota = self.model.set_quota
         self._created: dict[str, str] = {}
 
     def name(self, stem: str) -> str:
@@ -67,11 +70,11 @@ class FakeWorld:
             self.model.leave(group, f"member-{i}")
 
 
-class TestFakeReader(ReaderContract):
+class TestFakeReader(ReaderContract, ConfigsContract):
     @pytest.fixture(params=[(4, 3), (3, 9)], ids=["4.3", "3.9"])
-    def world(self, request: pytest.FixtureRequest) -> World:
+    def world(self, request: pytest.FixtureRequest) -> FakeWorld:
         return FakeWorld(request.param)
 
     @pytest.fixture
-    def fragile_world(self, world: World) -> World:
+    def fragile_world(self, world: FakeWorld) -> FakeWorld:
         return world
