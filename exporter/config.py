@@ -47,6 +47,8 @@ class CollectorsConfig(_Strict):
     topics: CollectorConfig = CollectorConfig()
     groups: CollectorConfig = CollectorConfig()
     log_dirs: CollectorConfig = CollectorConfig()
+    reassignments: CollectorConfig = CollectorConfig()
+    transactions: CollectorConfig = CollectorConfig()
     jmx: CollectorConfig = CollectorConfig()
 
     def of(self, name: str) -> CollectorConfig:

@@ -26,6 +26,12 @@ FED_BY: Final[Mapping[str, frozenset[str]]] = {
     "groups": frozenset({"groups", "offsets"}),
     "log_dirs": frozenset({"log_dirs"}),
     "quorum": frozenset({"quorum"}),
+    "reassignments": frozenset({"reassignments", "log_dirs"}),
+    "throttles": frozenset({"throttles", "reassignments"}),
+    "throttled_topics": frozenset({"throttled_topics", "reassignments"}),
+    "transactions": frozenset({"transactions"}),
+    "stuck_offsets": frozenset({"stuck_offsets"}),
+    "producers": frozenset({"producers", "transactions"}),
     "jmx": frozenset({"jmx"}),
     "self": frozenset(),
 }

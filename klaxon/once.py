@@ -51,7 +51,7 @@ def diagnose_once(
                 readers.append(reader)
                 runners.append(runner)
         for runner in runners:
-            wanted = ("cluster", "quorum", "topics", "groups", "log_dirs", "jmx")
+            wanted = ("cluster", "quorum", "topics", "groups", "log_dirs", "reassignments", "transactions", "jmx")
             runner.wait_for(wanted, begun, max(1.0, begun + LIMIT_S - time.time()))
 
         def world(name: str, at: float) -> World:

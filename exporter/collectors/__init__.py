@@ -11,7 +11,9 @@ from exporter.collectors.jmx import JmxCollector
 from exporter.collectors.log_dirs import LogDirsCollector
 from exporter.collectors.offsets import START_OFFSETS_INTERVAL_S, GroupsAndOffsets
 from exporter.collectors.quorum import QuorumCollector
+from exporter.collectors.reassignments import QUIET_TOPICS_S, ReassignmentsCollector
 from exporter.collectors.topics import TopicsCollector
+from exporter.collectors.transactions import TransactionsCollector
 from exporter.jmx.catalogue import Catalogue
 from exporter.jmx.transport import JmxTransport
 from exporter.kafka.client import KafkaReader
@@ -59,13 +61,30 @@ COLLECTORS: tuple[Registration, ...] = (
         lambda t: GroupsAndOffsets(t.reader, t.clock, t.interval),
     ),
     Registration("log_dirs", 30.0, ("log_dirs",), _CLUSTER, lambda t: LogDirsCollector(t.reader)),
+    Registration(
+        "reassignments",
+        15.0,
+        ("reassignments", "throttles", "throttled_topics"),
+        frozenset({"cluster", "topics"}),
+        lambda t: ReassignmentsCollector(t.reader, t.clock),
+    ),
+    Registration(
+        "transactions",
+        60.0,
+        ("transactions", "stuck_offsets", "producers"),
+        frozenset({"cluster", "topics"}),
+        lambda t: TransactionsCollector(t.reader, t.clock),
+    ),
     Registration("jmx", 15.0, ("jmx",), _NOTHING, _jmx),
 )
 """In the order of their first polls."""
+
+SLOWER: Mapping[str, float] = {"start_offsets": START_OFFSETS_INTERVAL_S, "throttled_topics": QUIET_TOPICS_S}
+"""Readings that are not renewed at every poll of their collector, and how often they are, in seconds."""
 
 BY_NAME: Mapping[str, Registration] = {c.name: c for c in COLLECTORS}
 
 
 def reading_interval(reading: str, interval: float) -> float:
     """How often a reading is renewed, in seconds, when its collector is polled every ``interval``."""
-    return max(interval, START_OFFSETS_INTERVAL_S) if reading == "start_offsets" else interval
+    return max(interval, SLOWER.get(reading, 0.0))

@@ -11,10 +11,12 @@ from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
 from exporter.facts.quorum import Quorum
+from exporter.facts.reassignments import BrokerThrottles, Move, ThrottledTopics
+from exporter.facts.transactions import LeaderProducers, StuckPartition, Transaction
 from exporter.jmx.facts import JmxNode
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError
-from exporter.reading import Failure, Part, Poll
+from exporter.reading import Failure, Part, Poll, Reading
 
 T = TypeVar("T")
 
@@ -24,6 +26,13 @@ Clock = Callable[[], float]
 NOT_PERMITTED = frozenset({29, 30, 31})
 """TOPIC_, GROUP_ and CLUSTER_AUTHORIZATION_FAILED."""
 
+NEEDS: Mapping[str, str] = {
+    "DescribeConfigs": "DESCRIBE_CONFIGS on the cluster",
+    "DescribeProducers": "READ on the topic",
+    "ListPartitionReassignments": "DESCRIBE on the cluster",
+}
+"""Request -> the right that it needs (Kafka's Authorizer)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -31,6 +40,7 @@ class Known:
 
     cluster: ClusterFacts | None = None
     topics: TopicFacts | None = None
+    end_offsets: Reading[OffsetRows] | None = None
 
     @property
     def brokers(self) -> frozenset[int]:
@@ -56,6 +66,12 @@ class Polls:
     log_dirs: Poll[LogDirTable] | None = None
     quorum: Poll[Quorum] | None = None
     jmx: Poll[JmxNode] | None = None
+    reassignments: Poll[tuple[Move, ...]] | None = None
+    throttles: Poll[BrokerThrottles] | None = None
+    throttled_topics: Poll[ThrottledTopics] | None = None
+    transactions: Poll[tuple[Transaction, ...]] | None = None
+    stuck_offsets: Poll[tuple[StuckPartition, ...]] | None = None
+    producers: Poll[LeaderProducers] | None = None
 
 
 class Collector(Protocol):
@@ -68,7 +84,8 @@ class Collector(Protocol):
 def failure(error: KafkaError, at: float) -> Failure:
     """A request's error as the failure of its source."""
     denied = isinstance(error, BrokerError) and error.code in NOT_PERMITTED
-    return Failure("denied" if denied else error.kind, str(error), at)
+    needs = f"; it needs {NEEDS[error.request]}" if denied and error.request in NEEDS else ""
+    return Failure("denied" if denied else error.kind, f"{error}{needs}", at)
 
 
 def failures(answers: Answers[T]) -> dict[int, Failure]:

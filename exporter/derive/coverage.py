@@ -35,7 +35,8 @@ def coverage(
         # The newest pulse may have brought legs and no view: then the nodes' registrations are older than it.
         fresh_view = viewed_at is not None and now - viewed_at <= readings["cluster"].max_age
         taken["cluster"] = {WHOLE_CLUSTER: viewed_at} if fresh_view and viewed_at is not None else {}
-    taken["groups"] = _complete(taken["groups"], readings["groups"])
+    for name in ("groups", "transactions"):
+        taken[name] = _complete(taken[name], readings[name])
     taken["legs"] = _probed(legs, pulsed_at, readings["cluster"], now)
     expected = {name: r.expected for name, r in readings.items()}
     expected["legs"] = frozenset(legs) or frozenset({WHOLE_CLUSTER})
@@ -59,9 +60,9 @@ def _fresh(reading: Reading[Any], now: float) -> dict[int, float]:
     return {source: part.taken_at for source, part in reading.fresh(now).items()}
 
 
-def _complete(taken: Mapping[int, float], groups: Reading[Any]) -> dict[int, float]:
-    """Without the coordinators that are loading or handing over: groups that they will have are in nobody's part yet."""
-    incomplete = {source for source, f in groups.failures.items() if f.kind in INCOMPLETE_KINDS}
+def _complete(taken: Mapping[int, float], reading: Reading[Any]) -> dict[int, float]:
+    """Without the coordinators that are loading or handing over: groups and transactions that they will have are in nobody's part yet."""
+    incomplete = {source for source, f in reading.failures.items() if f.kind in INCOMPLETE_KINDS}
     return {source: at for source, at in taken.items() if source not in incomplete}
 
 

@@ -7,7 +7,19 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from exporter.jmx import catalogue as jmx
-from exporter.metrics.rows import cluster, groups, itself, log_dirs, offsets, process, quorum, topics
+from exporter.metrics.rows import (
+    blast,
+    cluster,
+    groups,
+    itself,
+    log_dirs,
+    offsets,
+    process,
+    quorum,
+    reassignments,
+    topics,
+    transactions,
+)
 from exporter.metrics.rows.row import MetricRow, MetricType, Owner
 
 __all__ = [
@@ -29,6 +41,9 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
     *offsets.ROWS,
     *groups.ROWS,
     *log_dirs.ROWS,
+    *reassignments.ROWS,
+    *transactions.ROWS,
+    *blast.ROWS,
     *itself.ROWS,
 )
 """Families that a cluster's Snapshot fills, in the order of the page."""

@@ -14,6 +14,8 @@ from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
 from exporter.facts.quorum import Quorum
+from exporter.facts.reassignments import BrokerThrottles, Move, ThrottledTopics
+from exporter.facts.transactions import LeaderProducers, StuckPartition, Transaction
 from exporter.jmx.facts import JmxNode
 from exporter.reading import Failure, Poll, Reading
 
@@ -30,6 +32,12 @@ class Readings:
     log_dirs: Reading[LogDirTable]
     quorum: Reading[Quorum]
     jmx: Reading[JmxNode]
+    reassignments: Reading[tuple[Move, ...]]
+    throttles: Reading[BrokerThrottles]
+    throttled_topics: Reading[ThrottledTopics]
+    transactions: Reading[tuple[Transaction, ...]]
+    stuck_offsets: Reading[tuple[StuckPartition, ...]]
+    producers: Reading[LeaderProducers]
 
     @classmethod
     def none(cls, intervals: Mapping[str, float]) -> Readings:
@@ -51,6 +59,12 @@ class Readings:
             "log_dirs": self.log_dirs,
             "quorum": self.quorum,
             "jmx": self.jmx,
+            "reassignments": self.reassignments,
+            "throttles": self.throttles,
+            "throttled_topics": self.throttled_topics,
+            "transactions": self.transactions,
+            "stuck_offsets": self.stuck_offsets,
+            "producers": self.producers,
         }
 
     def merged(self, polls: Polls, at: float, duration: float) -> Readings:

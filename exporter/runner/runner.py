@@ -38,7 +38,14 @@ DEPARTURE_S = 20.0
 """For so long after a broker left JMX is asked early until it tells why."""
 STOP_S = 2.0
 
-JOB_OF = {"offsets": "groups", "legs": "cluster"}
+JOB_OF = {
+    "offsets": "groups",
+    "legs": "cluster",
+    "throttles": "reassignments",
+    "throttled_topics": "reassignments",
+    "stuck_offsets": "transactions",
+    "producers": "transactions",
+}
 """Owners of facts that are polled by another one's job."""
 
 OnSnapshot = Callable[[Snapshot, frozenset[str]], None]
@@ -93,7 +100,8 @@ class Runner:
         nodes = self._load_nodes()
         self._told_nodes: Mapping[int, Node] = {n.id: n for n in nodes}
         off = {c.name for c in COLLECTORS} - self._jobs.keys()
-        self._builder = Builder(self.cluster, nodes, off | ({"offsets"} if "groups" in off else set()))
+        off |= {owner for owner, job in JOB_OF.items() if job in off}
+        self._builder = Builder(self.cluster, nodes, off)
         self._snapshot = self._builder.build(self._readings, {}, clock())
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(len(self._jobs) + 2)},

@@ -24,6 +24,12 @@ class Owner(StrEnum):
     LOG_DIRS = "log_dirs"
     QUORUM = "quorum"
     JMX = "jmx"
+    REASSIGNMENTS = "reassignments"
+    THROTTLES = "throttles"
+    THROTTLED_TOPICS = "throttled_topics"
+    TRANSACTIONS = "transactions"
+    STUCK_OFFSETS = "stuck_offsets"
+    PRODUCERS = "producers"
     SELF = "self"
 
 
