@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,17 +12,20 @@ from functools import partial
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import ConfigResource
 
-from demo import Cluster, faults, kafka
+from demo import Cluster, faults, kafka, leftovers
 from exporter.kafka.client import KafkaReader
 from exporter.kafka.reader import Timeouts
 from tests.exporter.kafka.contract import Commits, ReaderContract
+from tests.exporter.kafka.contract_transactions import MovesContract
 from tests.on_cluster import reader_for
 
 pytestmark = pytest.mark.real
 
 UNTIL_S = 90.0
 PAUSE_S = 0.25
+THROTTLES = leftovers.RATE_SETTINGS
 TIMEOUTS = Timeouts(pulse=2.0, bulk=5.0, forwarded=5.0)
 _number = itertools.count(1)
 
@@ -120,6 +124,46 @@ class RealWorld:
                 thread.join(30)
                 consumer.close()
 
+    # --- moves and transactions
+
+    def begin_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+        """So slow that it lasts: what it holds takes minutes at the throttle."""
+        self.produce(topic, partition, 2_000)
+        for broker in self.brokers:
+            self.set_broker(broker, THROTTLES[0], "1000")
+            self.set_broker(broker, THROTTLES[1], "1000")
+        self._reassign(topic, partition, replicas)
+
+    def cancel_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+        self._reassign(topic, partition, replicas)
+        for broker in self.brokers:
+            self.set_broker(broker, THROTTLES[0], None)
+            self.set_broker(broker, THROTTLES[1], None)
+
+    def _reassign(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+        plan = self._cluster.folder / "contract-reassignment.json"
+        moves = [{"topic": topic, "partition": partition, "replicas": list(replicas)}]
+        plan.write_text(json.dumps({"version": 1, "partitions": moves}))
+        names = dict.fromkeys((t.replace(".rate", ".replicas") for t in THROTTLES), "*")
+        kafka.alter_config(self._cluster.live, ConfigResource.Type.TOPIC, topic, names)
+        servers = ("--bootstrap-server", self._cluster.live_bootstrap_servers)
+        arguments = ("--execute", "--additional", "--reassignment-json-file", str(plan))
+        self._cluster.kafka_tool(leftovers.REASSIGN_COMMAND, *servers, *arguments)
+
+    def set_broker(self, broker: int, key: str, value: str | None) -> None:
+        kafka.alter_config(self._cluster.live, ConfigResource.Type.BROKER, str(broker), {key: value})
+
+    @contextmanager
+    def open_transaction(self, id: str, topic: str, partition: int, timeout: float) -> Iterator[None]:
+        settings = {"transactional.id": id, "transaction.timeout.ms": round(timeout * 1000)}
+        producer = Producer({**self._settings(), **settings})
+        producer.init_transactions(60)
+        producer.begin_transaction()
+        producer.produce(topic, b"open", partition=partition)
+        assert producer.flush(30) == 0
+        yield
+        producer.commit_transaction(30)
+
     def _settings(self) -> dict[str, object]:
         return kafka.client_settings(self._cluster.live)
 
@@ -129,12 +173,16 @@ class RealWorld:
             self.delete_topic(name)
 
 
-class TestRealReader(ReaderContract):
+class TestRealReader(MovesContract, ReaderContract):
     @pytest.fixture
     def world(self, cluster: Cluster) -> Iterator[RealWorld]:
         world = RealWorld(cluster)
         yield world
         world.close()
+
+    @pytest.fixture
+    def moving_world(self, world: RealWorld) -> RealWorld:
+        return world
 
     @pytest.fixture
     def fragile_world(self, healthy_cluster: Cluster) -> Iterator[RealWorld]:
