@@ -123,7 +123,7 @@ class TransactionsCollector:
         answers = self._reader.broker_settings(old, [MAX_TIMEOUT]) if old else {}
         for node, answer in good(answers).items():
             if answer.value is not None and MAX_TIMEOUT in answer.value:
-                self._max_timeouts[node] = (int(answer.value[MAX_TIMEOUT]) / 1000, answer.at)
+                self._max_timeouts[node] = (int(answer.value[MAX_TIMEOUT]) / 1000, now)
         unknown = dict.fromkeys(old, Failure("no_value", f"{MAX_TIMEOUT} is not told", now))
         known = {n: limit for n, (limit, _) in self._max_timeouts.items()}
         return {**unknown, **failures(answers), **known}
