@@ -27,9 +27,9 @@ NOT_PERMITTED = frozenset({29, 30, 31})
 """TOPIC_, GROUP_ and CLUSTER_AUTHORIZATION_FAILED."""
 
 NEEDS: Mapping[str, str] = {
-    "DescribeConfigs": "DESCRIBE_CONFIGS on the cluster",
-    "DescribeProducers": "READ on the topic",
-    "ListPartitionReassignments": "DESCRIBE on the cluster",
+    "DescribeConfigs": "DescribeConfigs on the cluster",
+    "DescribeProducers": "Read on the topic",
+    "ListPartitionReassignments": "Describe on the cluster",
 }
 """Request -> the right that it needs (Kafka's Authorizer)."""
 

@@ -70,7 +70,7 @@ class ReassignmentsCollector:
         except KafkaError as error:
             return Poll({}, {WHOLE_CLUSTER: failure(error, self._clock())})
         if topics and not told:
-            message = "DescribeConfigs: no topic may be described; it needs DESCRIBE_CONFIGS on the topics"
+            message = "DescribeConfigs: no topic may be described; it needs DescribeConfigs on the topics"
             return Poll({}, {WHOLE_CLUSTER: Failure("denied", message, self._clock())})
         found = {topic: _throttled(settings) for topic, settings in sorted(told.items())}
         self._topics = ThrottledTopics({topic: throttles for topic, throttles in found.items() if throttles})

@@ -104,7 +104,7 @@ class KafkaReader(Protocol):
         """Coordinator -> its transactional ids: one DescribeTransactions per node; an id's error is in its row."""
 
     def open_producers(self, partitions: Mapping[int, Sequence[tuple[str, int]]]) -> Answers[ProducerAnswer]:
-        """Leader -> (topic, partition): the producers with an open transaction there, one DescribeProducers per node; needs READ on the topics."""
+        """Leader -> (topic, partition): the producers with an open transaction there, one DescribeProducers per node; needs Read on the topics."""
 
     def requests(self) -> Mapping[tuple[str, int], int]:
         """(API name, node id) -> requests sent since start."""

@@ -22,7 +22,7 @@ _ABOUT: Mapping[Owner, str] = {
     Owner.THROTTLED_TOPICS: "From the settings of the topics; of those that Klaxon may describe.",
     Owner.TRANSACTIONS: "From the transactions' coordinators; of those that Klaxon may describe, since brokers leave out the others without a word.",
     Owner.STUCK_OFFSETS: "From the partitions' leaders: how far consumers with isolation.level=read_committed may read.",
-    Owner.PRODUCERS: "From the leaders of partitions whose last stable offset stands; Klaxon needs READ on their topics.",
+    Owner.PRODUCERS: "From the leaders of partitions whose last stable offset stands; Klaxon needs Read on their topics.",
     Owner.QUORUM: "From the leader of the metadata quorum.",
     Owner.JMX: "From the beans of every node that Klaxon can reach by JMX.",
     Owner.SELF: "About Klaxon itself.",
