@@ -30,13 +30,11 @@ def coverage(
     undecided: Collection[int] = (),
 ) -> Coverage:
     """Coverage by owner. ``undecided``: brokers that are gone and of which a verdict is still to be reached. ``readings`` by collector name; ``pulsed_at``: when the nodes were last probed; ``viewed_at``: when a broker last gave its view."""
-    taken = {name: {} if name in withdrawn else _fresh(r, now) for name, r in readings.items()}
+    taken = {name: {} if name in withdrawn else _complete(_fresh(r, now), r) for name, r in readings.items()}
     if taken.get("cluster"):
         # The newest pulse may have brought legs and no view: then the nodes' registrations are older than it.
         fresh_view = viewed_at is not None and now - viewed_at <= readings["cluster"].max_age
         taken["cluster"] = {WHOLE_CLUSTER: viewed_at} if fresh_view and viewed_at is not None else {}
-    for name in ("groups", "transactions"):
-        taken[name] = _complete(taken[name], readings[name])
     taken["legs"] = _probed(legs, pulsed_at, readings["cluster"], now)
     expected = {name: r.expected for name, r in readings.items()}
     expected["legs"] = frozenset(legs) or frozenset({WHOLE_CLUSTER})

@@ -10,7 +10,7 @@ from exporter.snapshot import Snapshot
 from tests.exporter.simulation import Simulation, up
 from tests.fakes.kafka import FakeCluster
 
-FROM_METADATA = ("cluster", "topics", "groups", "offsets")
+FROM_METADATA = {"cluster", "topics", "groups", "offsets", "transactions", "stuck_offsets", "producers"}
 
 
 def cluster(**options: object) -> FakeCluster:
