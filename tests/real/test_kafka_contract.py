@@ -37,6 +37,7 @@ class RealWorld:
         self._cluster = cluster
         self._own = f"contract-{int(time.time()) % 100_000}-{next(_number)}"
         self._topics: list[str] = []
+        self._throttled = False
         self.reader: KafkaReader = self.new_reader(cluster.bootstrap_servers.split(","))
         self.brokers: Sequence[int] = cluster.broker_ids
         major, minor = cluster.version.split(".")[:2]
@@ -128,17 +129,21 @@ class RealWorld:
 
     def begin_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
         """So slow that it lasts: what it holds takes minutes at the throttle."""
-        self.produce(topic, partition, 2_000)
-        for broker in self.brokers:
-            self.set_broker(broker, THROTTLES[0], "1000")
-            self.set_broker(broker, THROTTLES[1], "1000")
+        producer = Producer({**self._settings(), "acks": "all"})
+        for _ in range(2_000):
+            producer.produce(topic, b"x" * 1_000, partition=partition)
+        assert producer.flush(30) == 0
+        self._throttle("1000")
         self._reassign(topic, partition, replicas)
 
     def cancel_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
         self._reassign(topic, partition, replicas)
-        for broker in self.brokers:
-            self.set_broker(broker, THROTTLES[0], None)
-            self.set_broker(broker, THROTTLES[1], None)
+        self._throttle(None)
+
+    def _throttle(self, rate: str | None) -> None:
+        self._throttled = rate is not None
+        for broker, key in itertools.product(self.brokers, THROTTLES):
+            self.set_broker(broker, key, rate)
 
     def _reassign(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
         plan = self._cluster.folder / "contract-reassignment.json"
@@ -169,6 +174,8 @@ class RealWorld:
 
     def close(self) -> None:
         self.reader.close()
+        if self._throttled:
+            self._throttle(None)
         for name in list(self._topics):
             self.delete_topic(name)
 
