@@ -53,6 +53,8 @@ class CollectorsConfig(_Strict):
     log_dirs: CollectorConfig = CollectorConfig()
     configs: CollectorConfig = CollectorConfig()
     certificates: CollectorConfig = CollectorConfig()
+    reassignments: CollectorConfig = CollectorConfig()
+    transactions: CollectorConfig = CollectorConfig()
     jmx: CollectorConfig = CollectorConfig()
 
     def of(self, name: str) -> CollectorConfig:

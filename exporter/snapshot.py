@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.derive.blast import BlastRadius
 from exporter.derive.drift import Drift
 from exporter.derive.health import PartitionHealth
 from exporter.derive.lag import GroupLag
+from exporter.derive.moves import Throttle
 from exporter.derive.trust import Trust
 from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts, Leg
@@ -17,6 +19,8 @@ from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import I64, OffsetRows, TopicFacts
 from exporter.facts.quorum import Quorum
+from exporter.facts.reassignments import BrokerThrottles, Move, ThrottledTopics
+from exporter.facts.transactions import LeaderProducers, StuckPartition, Transaction
 from exporter.jmx.facts import JmxNode
 from exporter.reading import Coverage, Reading
 
@@ -32,6 +36,9 @@ class Derived:
     departures: Mapping[int, bool] = field(default_factory=dict)
     """Broker that is gone -> True if it left by a controlled shutdown, False if without one."""
     health: PartitionHealth | None = None
+    blast: BlastRadius | None = None
+    leftovers: frozenset[Throttle] = frozenset()
+    """Throttles that stand though nothing moves."""
     end_offsets: I64 | None = None
     """One entry per row of ``health.table``, -1 where unknown."""
     start_offsets: I64 | None = None
@@ -66,6 +73,12 @@ class Snapshot:
     quotas: Reading[Sequence[Quota]]
     certificates: Reading[Sequence[Shown]]
     certificate_files: Reading[Sequence[CertificateFile]]
+    reassignments: Reading[tuple[Move, ...]]
+    throttles: Reading[BrokerThrottles]
+    throttled_topics: Reading[ThrottledTopics]
+    transactions: Reading[tuple[Transaction, ...]]
+    stuck_offsets: Reading[tuple[StuckPartition, ...]]
+    producers: Reading[LeaderProducers]
     derived: Derived
     coverage: Coverage
     requests: Mapping[tuple[str, int], int] = field(default_factory=dict)
@@ -86,4 +99,10 @@ class Snapshot:
             "quotas": self.quotas,
             "certificates": self.certificates,
             "certificate_files": self.certificate_files,
+            "reassignments": self.reassignments,
+            "throttles": self.throttles,
+            "throttled_topics": self.throttled_topics,
+            "transactions": self.transactions,
+            "stuck_offsets": self.stuck_offsets,
+            "producers": self.producers,
         }

@@ -13,7 +13,9 @@ from exporter.collectors.jmx import JmxCollector
 from exporter.collectors.log_dirs import LogDirsCollector
 from exporter.collectors.offsets import START_OFFSETS_INTERVAL_S, GroupsAndOffsets
 from exporter.collectors.quorum import QuorumCollector
+from exporter.collectors.reassignments import QUIET_TOPICS_S, ReassignmentsCollector
 from exporter.collectors.topics import TopicsCollector
+from exporter.collectors.transactions import TransactionsCollector
 from exporter.jmx.access import OPEN, Access
 from exporter.jmx.catalogue import Catalogue
 from exporter.jmx.transport import JmxTransport
@@ -77,13 +79,30 @@ COLLECTORS: tuple[Registration, ...] = (
         _CLUSTER,
         lambda t: CertificatesCollector(t.reader, t.clock),
     ),
+    Registration(
+        "reassignments",
+        15.0,
+        ("reassignments", "throttles", "throttled_topics"),
+        frozenset({"cluster", "topics"}),
+        lambda t: ReassignmentsCollector(t.reader, t.clock),
+    ),
+    Registration(
+        "transactions",
+        60.0,
+        ("transactions", "stuck_offsets", "producers"),
+        frozenset({"cluster", "topics"}),
+        lambda t: TransactionsCollector(t.reader, t.clock),
+    ),
     Registration("jmx", 15.0, ("jmx",), _NOTHING, _jmx),
 )
 """In the order of their first polls."""
+
+SLOWER: Mapping[str, float] = {"start_offsets": START_OFFSETS_INTERVAL_S, "throttled_topics": QUIET_TOPICS_S}
+"""Readings that are not renewed at every poll of their collector, and how often they are, in seconds."""
 
 BY_NAME: Mapping[str, Registration] = {c.name: c for c in COLLECTORS}
 
 
 def reading_interval(reading: str, interval: float) -> float:
     """How often a reading is renewed, in seconds, when its collector is polled every ``interval``."""
-    return max(interval, START_OFFSETS_INTERVAL_S) if reading == "start_offsets" else interval
+    return max(interval, SLOWER.get(reading, 0.0))

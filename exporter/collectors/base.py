@@ -13,11 +13,13 @@ from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
 from exporter.facts.quorum import Quorum
+from exporter.facts.reassignments import BrokerThrottles, Move, ThrottledTopics
+from exporter.facts.transactions import LeaderProducers, StuckPartition, Transaction
 from exporter.jmx.facts import JmxNode
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError
 from exporter.kafka.rights import NOT_PERMITTED, missing_right
-from exporter.reading import Failure, Part, Poll
+from exporter.reading import Failure, Part, Poll, Reading
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ class Known:
     topics: TopicFacts | None = None
     settings: Mapping[int, Settings] | None = None
     """By broker."""
+    end_offsets: Reading[OffsetRows] | None = None
 
     @property
     def brokers(self) -> frozenset[int]:
@@ -63,6 +66,12 @@ class Polls:
     quotas: Poll[Sequence[Quota]] | None = None
     certificates: Poll[Sequence[Shown]] | None = None
     certificate_files: Poll[Sequence[CertificateFile]] | None = None
+    reassignments: Poll[tuple[Move, ...]] | None = None
+    throttles: Poll[BrokerThrottles] | None = None
+    throttled_topics: Poll[ThrottledTopics] | None = None
+    transactions: Poll[tuple[Transaction, ...]] | None = None
+    stuck_offsets: Poll[tuple[StuckPartition, ...]] | None = None
+    producers: Poll[LeaderProducers] | None = None
 
 
 class Collector(Protocol):

@@ -33,12 +33,11 @@ def coverage(
     undecided: Collection[int] = (),
 ) -> Coverage:
     """Coverage by owner. ``undecided``: brokers that are gone and of which a verdict is still to be reached. ``readings`` by collector name; ``pulsed_at``: when the nodes were last probed; ``viewed_at``: when a broker last gave its view."""
-    taken = {name: {} if name in withdrawn else _fresh(r, now) for name, r in readings.items()}
+    taken = {name: {} if name in withdrawn else _complete(_fresh(r, now), r) for name, r in readings.items()}
     if taken.get("cluster"):
         # The newest pulse may have brought legs and no view: then the nodes' registrations are older than it.
         fresh_view = viewed_at is not None and now - viewed_at <= readings["cluster"].max_age
         taken["cluster"] = {WHOLE_CLUSTER: viewed_at} if fresh_view and viewed_at is not None else {}
-    taken["groups"] = _complete(taken["groups"], readings["groups"])
     taken["legs"] = _probed(legs, pulsed_at, readings["cluster"], now)
     expected = {name: _askable(r) for name, r in readings.items()}
     expected["legs"] = frozenset(legs) or frozenset({WHOLE_CLUSTER})
@@ -70,9 +69,9 @@ def _fresh(reading: Reading[Any], now: float) -> dict[int, float]:
     return {source: part.taken_at for source, part in reading.fresh(now).items()}
 
 
-def _complete(taken: Mapping[int, float], groups: Reading[Any]) -> dict[int, float]:
-    """Without the coordinators that are loading or handing over: groups that they will have are in nobody's part yet."""
-    incomplete = {source for source, f in groups.failures.items() if f.kind in INCOMPLETE_KINDS}
+def _complete(taken: Mapping[int, float], reading: Reading[Any]) -> dict[int, float]:
+    """Without the coordinators that are loading or handing over: groups and transactions that they will have are in nobody's part yet."""
+    incomplete = {source for source, f in reading.failures.items() if f.kind in INCOMPLETE_KINDS}
     return {source: at for source, at in taken.items() if source not in incomplete}
 
 

@@ -13,7 +13,7 @@ from exporter.reading import WHOLE_CLUSTER, Reading
 SETTLE_S = 15.0
 """After a time without controller the new one gives every broker a fresh session (broker.session.timeout.ms, 9 s by default) before it notices who is missing."""
 
-FROM_METADATA = frozenset({"cluster", "topics", "groups", "offsets"})
+FROM_METADATA = frozenset({"cluster", "topics", "groups", "offsets", "transactions", "stuck_offsets", "producers"})
 """Collectors whose facts are Metadata or rest on it: who leads, who coordinates, which partitions there are."""
 
 MUTE_WORDS = {"unsupported": "is not offered", "denied": "is not permitted", "off": "is switched off"}

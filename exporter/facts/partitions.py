@@ -151,14 +151,16 @@ class TopicFacts:
 
 
 class OffsetKind(NamedTuple):
-    """Which offset ListOffsets is asked for: the timestamp that Kafka gives this meaning (KIP-79)."""
+    """Which offset ListOffsets is asked for: the timestamp that Kafka gives this meaning (KIP-79), and the isolation level (1 = read_committed, KIP-98)."""
 
     name: str
     timestamp: int
+    isolation: int = 0
 
 
 END = OffsetKind("end", -1)
 START = OffsetKind("start", -2)
+LAST_STABLE = OffsetKind("last_stable", -1, isolation=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,8 @@ from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
 from exporter.facts.quorum import Quorum
+from exporter.facts.reassignments import Move
+from exporter.facts.transactions import ProducerAnswer, Transaction, TransactionListing
 from exporter.kafka.errors import KafkaError
 
 T = TypeVar("T")
@@ -109,6 +111,24 @@ class KafkaReader(Protocol):
 
     def quorum(self) -> Quorum:
         """DescribeQuorum, on a connection of its own since the broker forwards it to the controller and may hang with it."""
+
+    def reassignments(self) -> tuple[Move, ...]:
+        """ListPartitionReassignments (KIP-455) of every topic, forwarded to the controller."""
+
+    def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
+        """These settings in force on each broker, of the broker itself (DescribeConfigs); those without a value are left out."""
+
+    def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """These settings in force per topic, one DescribeConfigs for all; topics that may not be described are left out."""
+
+    def list_transactions(self, nodes: Iterable[int]) -> Answers[tuple[TransactionListing, ...]]:
+        """ListTransactions (KIP-664) of those that are open, on each coordinator. What may not be described is left out without a word."""
+
+    def describe_transactions(self, ids: Mapping[int, Sequence[str]]) -> Answers[tuple[Transaction, ...]]:
+        """Coordinator -> its transactional ids: one DescribeTransactions per node; an id's error is in its row."""
+
+    def open_producers(self, partitions: Mapping[int, Sequence[tuple[str, int]]]) -> Answers[ProducerAnswer]:
+        """Leader -> (topic, partition): the producers with an open transaction there, one DescribeProducers per node; needs Read on the topics."""
 
     def requests(self) -> Mapping[tuple[str, int], int]:
         """(API name, node id) -> requests sent since start."""

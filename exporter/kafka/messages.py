@@ -69,7 +69,7 @@ def offers(versions: Versions | None, api: Api) -> bool:
     return lowest <= api.version <= highest
 
 
-def _decoded(response: Any, body: memoryview, api: Api, read: Callable[[Any], T]) -> T:
+def decoded(response: Any, body: memoryview, api: Api, read: Callable[[Any], T]) -> T:
     """kafka-python's decoding; whatever its generated code raises on garbage is a BadAnswer."""
     try:
         return read(response.decode(bytes(body), version=api.version))
@@ -94,7 +94,7 @@ def cluster_view(body: memoryview) -> ClusterView:
         brokers = (_broker(b.broker_id, b.host, b.port, b.rack, b.is_fenced) for b in answer.brokers)
         return ClusterView(answer.cluster_id, tuple(sorted(brokers, key=lambda n: n.id)))
 
-    return _decoded(DescribeClusterResponse, body, DESCRIBE_CLUSTER, read)
+    return decoded(DescribeClusterResponse, body, DESCRIBE_CLUSTER, read)
 
 
 def brokers_request() -> bytes:
@@ -109,7 +109,7 @@ def brokers_view(body: memoryview) -> ClusterView:
         brokers = (_broker(b.node_id, b.host, b.port, b.rack, None) for b in answer.brokers)
         return ClusterView(answer.cluster_id or "", tuple(sorted(brokers, key=lambda n: n.id)))
 
-    return _decoded(MetadataResponse, body, METADATA, read)
+    return decoded(MetadataResponse, body, METADATA, read)
 
 
 def _broker(node: int, host: str, port: int, rack: str | None, fenced: bool | None) -> Node:
@@ -137,7 +137,7 @@ def min_isr(body: memoryview) -> Mapping[str, int]:
             topic: int(c.value) for topic, configs in values.items() for c in configs if c.name == "min.insync.replicas"
         }
 
-    return _decoded(DescribeConfigsResponse, body, DESCRIBE_CONFIGS, read)
+    return decoded(DescribeConfigsResponse, body, DESCRIBE_CONFIGS, read)
 
 
 Cursor = tuple[str, int]
@@ -166,7 +166,7 @@ def elr(body: memoryview) -> tuple[list[ElrRow], Cursor | None]:
         at = answer.next_cursor
         return rows, (at.topic_name, at.partition_index) if at is not None else None
 
-    return _decoded(DescribeTopicPartitionsResponse, body, DESCRIBE_TOPIC_PARTITIONS, read)
+    return decoded(DescribeTopicPartitionsResponse, body, DESCRIBE_TOPIC_PARTITIONS, read)
 
 
 # --- quorum
@@ -195,7 +195,7 @@ def quorum(body: memoryview, api: Api) -> Quorum:
             endpoints={n.node_id: (n.listeners[0].host, n.listeners[0].port) for n in nodes or () if n.listeners},
         )
 
-    return _decoded(DescribeQuorumResponse, body, api, read)
+    return decoded(DescribeQuorumResponse, body, api, read)
 
 
 def _replica(row: Any) -> QuorumReplica:
@@ -222,7 +222,7 @@ def group_listings(body: memoryview) -> tuple[GroupListing, ...]:
         rows = (GroupListing(g.group_id, g.protocol_type, g.group_state, g.group_type.lower()) for g in answer.groups)
         return tuple(sorted(rows, key=lambda g: g.group))
 
-    return _decoded(ListGroupsResponse, body, LIST_GROUPS, read)
+    return decoded(ListGroupsResponse, body, LIST_GROUPS, read)
 
 
 def describe_groups_request(groups: Sequence[str]) -> bytes:

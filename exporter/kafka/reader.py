@@ -18,7 +18,9 @@ from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
 from exporter.facts.quorum import Quorum
-from exporter.kafka import certificates, configs, messages, wire
+from exporter.facts.reassignments import Move
+from exporter.facts.transactions import ProducerAnswer, Transaction, TransactionListing
+from exporter.kafka import certificates, configs, messages, messages_moves, messages_transactions, wire
 from exporter.kafka.bounded import Deadline, Monotonic, Resolve
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import KafkaError
@@ -141,7 +143,7 @@ class Reader(Peers):
         if known is None or known[0] is not table:
             leaders = np.unique(table.leader[table.leader >= 0]).tolist()
             rows = {n: np.flatnonzero(table.leader == n).astype(np.int64) for n in leaders}
-            bodies = {n: wire.list_offsets_request(table, r, kind.timestamp) for n, r in rows.items()}
+            bodies = {n: wire.list_offsets_request(table, r, kind) for n, r in rows.items()}
             known = self._ready[kind] = (table, bodies)
         return known[1]
 
@@ -208,6 +210,73 @@ class Reader(Peers):
         return self._forward(
             (messages.DESCRIBE_QUORUM_V2, messages.DESCRIBE_QUORUM_V1), messages.quorum_request, messages.quorum
         )
+
+    # --- reassignments and throttles
+
+    def reassignments(self) -> tuple[Move, ...]:
+        limit = self._timeouts.forwarded
+        return self._forward(
+            (messages_moves.LIST_REASSIGNMENTS,),
+            lambda _: messages_moves.reassignments_request(limit),
+            lambda body, _: messages_moves.reassignments(body),
+        )
+
+    def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
+        running = {
+            n: self._ask(
+                n,
+                messages.DESCRIBE_CONFIGS,
+                partial(messages_moves.settings_request, messages_moves.BROKER_RESOURCE, [str(n)], names),
+                messages_moves.broker_values,
+            )
+            for n in nodes
+        }
+        return self._gathered(running)
+
+    def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        return self._any(
+            messages.DESCRIBE_CONFIGS,
+            partial(messages_moves.settings_request, messages_moves.TOPIC_RESOURCE, topics, names),
+            messages_moves.topic_values,
+        )
+
+    # --- transactions
+
+    def list_transactions(self, nodes: Iterable[int]) -> Answers[tuple[TransactionListing, ...]]:
+        running = {
+            n: self._ask(
+                n,
+                messages_transactions.LIST_TRANSACTIONS,
+                messages_transactions.list_transactions_request,
+                messages_transactions.transaction_listings,
+            )
+            for n in nodes
+        }
+        return self._gathered(running)
+
+    def describe_transactions(self, ids: Mapping[int, Sequence[str]]) -> Answers[tuple[Transaction, ...]]:
+        running = {
+            n: self._ask(
+                n,
+                messages_transactions.DESCRIBE_TRANSACTIONS,
+                partial(messages_transactions.describe_transactions_request, wanted),
+                messages_transactions.transactions,
+            )
+            for n, wanted in ids.items()
+        }
+        return self._gathered(running)
+
+    def open_producers(self, partitions: Mapping[int, Sequence[tuple[str, int]]]) -> Answers[ProducerAnswer]:
+        running = {
+            n: self._ask(
+                n,
+                messages_transactions.DESCRIBE_PRODUCERS,
+                partial(messages_transactions.producers_request, wanted),
+                messages_transactions.open_producers,
+            )
+            for n, wanted in partitions.items()
+        }
+        return self._gathered(running)
 
 
 def _remembering(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from exporter.facts.groups import CommitTable
 from exporter.facts.log_dirs import LogDir, LogDirTable
-from exporter.facts.partitions import I32, I64, Bool, OffsetRows, PartitionTable, Ragged
+from exporter.facts.partitions import I32, I64, Bool, OffsetKind, OffsetRows, PartitionTable, Ragged
 from exporter.kafka.fields import FieldReader, compact_length, compact_string, read_all
 from exporter.kafka.messages import raise_for
 
@@ -300,18 +300,17 @@ _ASKED = np.dtype([("partition", ">i4"), ("leader_epoch", ">i4"), ("timestamp", 
 _OFFSET = np.dtype(
     [("partition", ">i4"), ("error", ">i2"), ("timestamp", ">i8"), ("offset", ">i8"), ("leader_epoch", ">i4")]
 )
-_READ_UNCOMMITTED = 0
 
 
-def list_offsets_request(table: PartitionTable, rows: I64, timestamp: int) -> bytes:
-    """ListOffsets v5 for these rows of the table (in their order), up to the high watermark (read_uncommitted)."""
+def list_offsets_request(table: PartitionTable, rows: I64, kind: OffsetKind) -> bytes:
+    """ListOffsets v5 for these rows of the table (in their order)."""
     asked = np.empty(len(rows), _ASKED)
     asked["partition"] = table.partition[rows]
     asked["leader_epoch"] = -1
-    asked["timestamp"] = timestamp
+    asked["timestamp"] = kind.timestamp
     topic = table.topic[rows]
     bounds = [*np.flatnonzero(np.diff(topic, prepend=-1)).tolist(), len(rows)]
-    parts = [struct.pack(">ibi", -1, _READ_UNCOMMITTED, len(bounds) - 1)]
+    parts = [struct.pack(">ibi", -1, kind.isolation, len(bounds) - 1)]
     for begin, end in pairwise(bounds):
         name = table.topics[topic[begin]].encode()
         parts += [struct.pack(">h", len(name)), name, struct.pack(">i", end - begin), asked[begin:end].tobytes()]

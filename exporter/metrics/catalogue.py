@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from exporter.jmx import catalogue as jmx
 from exporter.metrics.rows import (
+    blast,
     certificates,
     cluster,
     configs,
@@ -18,7 +19,9 @@ from exporter.metrics.rows import (
     offsets,
     process,
     quorum,
+    reassignments,
     topics,
+    transactions,
 )
 from exporter.metrics.rows.row import MetricRow, MetricType, Owner
 
@@ -44,6 +47,9 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
     *log_dirs.ROWS,
     *configs.ROWS,
     *certificates.ROWS,
+    *reassignments.ROWS,
+    *transactions.ROWS,
+    *blast.ROWS,
     *itself.ROWS,
 )
 """Families that a cluster's Snapshot fills, in the order of the page."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from exporter.collectors.base import Known
+from exporter.derive.blast import BlastRadius, blast_radius
 from exporter.derive.controller import controller_alive
 from exporter.derive.coverage import coverage
 from exporter.derive.departures import Departures, Sight, fold
@@ -18,6 +19,8 @@ from exporter.derive.hidden import HiddenTopics
 from exporter.derive.hidden import fold as fold_hidden
 from exporter.derive.lag import GroupLag, end_by_row, group_lag
 from exporter.derive.legs import Legs, latest_legs
+from exporter.derive.moves import Leftovers, dir_moves
+from exporter.derive.moves import fold as fold_leftovers
 from exporter.derive.nodes import Nodes, Sightings, expected_nodes
 from exporter.derive.trust import FROM_METADATA, TrustState, judge
 from exporter.derive.witnesses import QuorumWatch, jmx_window, testimony
@@ -41,6 +44,7 @@ class _Memory:
     departures: Departures = field(default_factory=Departures)
     known: Known = field(default_factory=Known)
     hidden: HiddenTopics = field(default_factory=HiddenTopics)
+    leftovers: Leftovers = field(default_factory=Leftovers)
 
 
 class Builder:
@@ -110,6 +114,12 @@ class Builder:
             quotas=shown.quotas,
             certificates=shown.certificates,
             certificate_files=shown.certificate_files,
+            reassignments=shown.reassignments,
+            throttles=shown.throttles,
+            throttled_topics=shown.throttled_topics,
+            transactions=shown.transactions,
+            stuck_offsets=shown.stuck_offsets,
+            producers=shown.producers,
             derived=self._derived(shown, withdrawn, now),
             coverage=coverage(
                 self._cluster,
@@ -149,7 +159,8 @@ class Builder:
             legs=legs,
             trust=trust,
             departures=fold(before.departures, sight, witnesses),
-            known=self._known(before.known, view, topics, nodes, readings) if usable else before.known,
+            known=self._known(before.known, view, readings, nodes, now) if usable else before.known,
+            leftovers=_leftovers(before.leftovers, readings, now),
             hidden=fold_hidden(
                 before.hidden,
                 readings.jmx,
@@ -164,14 +175,13 @@ class Builder:
         brokers = [n for n in nodes.values() if Role.BROKER in n.roles]
         return Sight(readings.cluster.parts[WHOLE_CLUSTER].taken_at, brokers, legs, leaders)
 
-    def _known(
-        self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes, readings: Readings
-    ) -> Known:
+    def _known(self, before: Known, view: ClusterFacts | None, readings: Readings, nodes: Nodes, now: float) -> Known:
         cluster = (
             before.cluster if view is None else self._keep("known", (view, nodes), lambda: replace(view, nodes=nodes))
         )
         settings = {b: p.value for b, p in readings.configs.parts.items()}
-        return Known(cluster, topics or before.topics, settings or before.settings)
+        topics = readings.topics.value(now)
+        return Known(cluster, topics or before.topics, settings or before.settings, readings.end_offsets)
 
     def _keep(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
         """``make()``, again only when one of the inputs is another object than last time."""
@@ -211,6 +221,8 @@ class Builder:
             controller_alive=controller_alive(memory.trust.watch, shown.quorum.interval, shown.jmx, memory.legs, now),
             departures=memory.departures.verdicts,
             health=health,
+            blast=self._blast(health) if health is not None else None,
+            leftovers=memory.leftovers.shown(shown.reassignments.interval),
             end_offsets=self._offsets("end", shown.end_offsets, health, now),
             start_offsets=self._offsets("start", shown.start_offsets, health, now),
             lags=self._lags(shown, health, now) if health is not None else {},
@@ -225,6 +237,11 @@ class Builder:
         if len(settings) < 2:
             return None
         return self._keep("drift", tuple(settings.values()), lambda: drift(settings))
+
+    def _blast(self, health: PartitionHealth) -> BlastRadius:
+        nodes = self._memory.nodes
+        brokers = (n for n in nodes.values() if Role.BROKER in n.roles)
+        return self._keep("blast", (health, nodes), lambda: blast_radius(health, brokers))
 
     def _offsets(
         self, key: str, reading: Reading[OffsetRows], health: PartitionHealth | None, now: float
@@ -255,6 +272,17 @@ class Builder:
 
 def _leaders(topics: TopicFacts) -> frozenset[int]:
     return frozenset(np.unique(topics.partitions.leader).tolist())
+
+
+def _leftovers(before: Leftovers, readings: Readings, now: float) -> Leftovers:
+    """What stays of throttles; unchanged while it is not known what moves."""
+    moves = readings.reassignments.fresh(now).get(WHOLE_CLUSTER)
+    if moves is None:
+        return before
+    throttles = {b: p.value for b, p in readings.throttles.fresh(now).items()}
+    dirs = dir_moves({b: p.value for b, p in readings.log_dirs.fresh(now).items()})
+    topics = readings.throttled_topics.value(now)
+    return fold_leftovers(before, moves.value, throttles, topics, {b: n > 0 for b, n in dirs.items()}, moves.taken_at)
 
 
 def _oldest_first(reading: Reading[OffsetRows], now: float) -> list[Part[OffsetRows]]:
@@ -299,6 +327,10 @@ def changes(old: Snapshot | None, new: Snapshot) -> frozenset[str]:
         names.add("topics")
     if new.derived.departures != old.derived.departures:
         names.add("cluster")
+    if new.derived.blast is not old.derived.blast:
+        names |= {"topics", "groups"}
+    if new.derived.leftovers != old.derived.leftovers:
+        names |= {"throttles", "throttled_topics"}
     if (
         new.cluster_facts is not old.cluster_facts
         or new.derived.legs is not old.derived.legs

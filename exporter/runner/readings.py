@@ -16,6 +16,8 @@ from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
 from exporter.facts.quorum import Quorum
+from exporter.facts.reassignments import BrokerThrottles, Move, ThrottledTopics
+from exporter.facts.transactions import LeaderProducers, StuckPartition, Transaction
 from exporter.jmx.facts import JmxNode
 from exporter.reading import Failure, Poll, Reading
 
@@ -37,6 +39,12 @@ class Readings:
     quotas: Reading[Sequence[Quota]]
     certificates: Reading[Sequence[Shown]]
     certificate_files: Reading[Sequence[CertificateFile]]
+    reassignments: Reading[tuple[Move, ...]]
+    throttles: Reading[BrokerThrottles]
+    throttled_topics: Reading[ThrottledTopics]
+    transactions: Reading[tuple[Transaction, ...]]
+    stuck_offsets: Reading[tuple[StuckPartition, ...]]
+    producers: Reading[LeaderProducers]
 
     @classmethod
     def none(cls, intervals: Mapping[str, float]) -> Readings:
@@ -63,6 +71,12 @@ class Readings:
             "quotas": self.quotas,
             "certificates": self.certificates,
             "certificate_files": self.certificate_files,
+            "reassignments": self.reassignments,
+            "throttles": self.throttles,
+            "throttled_topics": self.throttled_topics,
+            "transactions": self.transactions,
+            "stuck_offsets": self.stuck_offsets,
+            "producers": self.producers,
         }
 
     def merged(self, polls: Polls, at: float, duration: float) -> Readings:

@@ -48,6 +48,10 @@ JOB_OF = {
     "topic_configs": "configs",
     "quotas": "configs",
     "certificate_files": "certificates",
+    "throttles": "reassignments",
+    "throttled_topics": "reassignments",
+    "stuck_offsets": "transactions",
+    "producers": "transactions",
 }
 """Owners of facts that are polled by another one's job."""
 
@@ -410,14 +414,25 @@ class Runner:
     def _tell_failures(self, name: str, old: Reading[Any], reading: Reading[Any]) -> None:
         if old.polled_at == reading.polled_at:
             return
-        for source, failure in reading.failures.items():
-            self._quiet.failed(
-                f"{name} {source}",
-                failure.kind,
-                "collector_not_supported" if failure.kind == UNSUPPORTED else "collector_failing",
-                collector=name,
-                source=source,
-                error=failure.message,
+        lacking = _lacking(reading)
+        if news := lacking.keys() - _lacking(old).keys():
+            self._log.info(
+                "collector_not_supported", collector=name, sources=sorted(news), reason=next(iter(lacking.values()))
             )
+        for source, failure in reading.failures.items():
+            if source not in lacking:
+                self._quiet.failed(
+                    f"{name} {source}",
+                    failure.kind,
+                    "collector_failing",
+                    collector=name,
+                    source=source,
+                    error=failure.message,
+                )
         for source in old.failures.keys() - reading.failures.keys():
             self._quiet.ended(f"{name} {source}", "collector_works_again", collector=name, source=source)
+
+
+def _lacking(reading: Reading[Any]) -> dict[int, str]:
+    """The sources that cannot have these facts at all, and why."""
+    return {source: f.message for source, f in reading.failures.items() if f.kind == UNSUPPORTED}

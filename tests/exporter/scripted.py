@@ -14,8 +14,9 @@ from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pu
 from exporter.facts.configs import ConfigSource, Quota, Setting, TopicSettings
 from exporter.facts.groups import CommitTable, CoordinatorFacts, GroupDescription, GroupListing, Member
 from exporter.facts.log_dirs import LogDir, LogDirTable
-from exporter.facts.partitions import END, ElrRow, OffsetKind, OffsetRows, Partition, PartitionTable
+from exporter.facts.partitions import START, ElrRow, OffsetKind, OffsetRows, Partition, PartitionTable
 from exporter.facts.quorum import Quorum, QuorumReplica
+from exporter.facts.transactions import ProducerAnswer
 from exporter.jmx.aggregate import ACTIVE, APPLIED_LAG, EPOCH
 from exporter.jmx.facts import JmxColumns, JmxNode
 from exporter.kafka.client import Answer
@@ -256,7 +257,7 @@ class Cluster:
         def default() -> Any:
             leaders = {int(b) for b in table.leader if b >= 0}
             rows = {b: np.flatnonzero(table.leader == b) for b in leaders}
-            end = 10 if kind is END else 1
+            end = 1 if kind is START else 10
             return self._answers(
                 {
                     b: OffsetRows(table, r, np.full(len(r), end), np.zeros(len(r), dtype=np.int16))
@@ -302,6 +303,28 @@ class Cluster:
 
     def quorum(self) -> Quorum:
         return self._reply("quorum", None, lambda: quorum(self.leader))  # type: ignore[no-any-return]
+
+    def reassignments(self) -> Any:
+        return self._reply("reassignments", None, tuple)
+
+    def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Any:
+        wanted = list(nodes)
+        return self._reply("broker_values", wanted, lambda: self._answers({n: {} for n in wanted}))
+
+    def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Any:
+        return self._reply("topic_values", list(topics), lambda: {t: dict.fromkeys(names, "") for t in topics})
+
+    def list_transactions(self, nodes: Iterable[int]) -> Any:
+        wanted = list(nodes)
+        return self._reply("list_transactions", wanted, lambda: self._answers(dict.fromkeys(wanted, ())))
+
+    def describe_transactions(self, ids: Mapping[int, Sequence[str]]) -> Any:
+        return self._reply("describe_transactions", ids, lambda: self._answers(dict.fromkeys(ids, ())))
+
+    def open_producers(self, partitions: Mapping[int, Sequence[tuple[str, int]]]) -> Any:
+        return self._reply(
+            "open_producers", partitions, lambda: self._answers({n: ProducerAnswer((), {}) for n in partitions})
+        )
 
     def requests(self) -> Mapping[tuple[str, int], int]:
         return {}

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from exporter.collectors import BY_NAME, COLLECTORS, Tools
 from exporter.collectors.base import Known, Polls, failure
-from exporter.collectors.cluster import ClusterCollector
-from exporter.collectors.log_dirs import LogDirsCollector
-from exporter.collectors.offsets import GroupsAndOffsets
-from exporter.collectors.quorum import QuorumCollector
-from exporter.collectors.topics import TopicsCollector
 from exporter.facts.cluster import Node, Role
 from exporter.jmx.facts import JmxNode
 from exporter.kafka.errors import KafkaError
@@ -20,7 +16,7 @@ from exporter.snapshot import Snapshot
 from tests.exporter.scripted import controller_values, jmx_node
 from tests.fakes.kafka import BrokerState, FakeCluster, FakeReader
 
-INTERVALS = {"cluster": 5.0, "quorum": 5.0, "topics": 5.0, "groups": 15.0, "log_dirs": 30.0, "jmx": 15.0}
+INTERVALS = {c.name: c.interval for c in COLLECTORS}
 BROKER_STATES = {BrokerState.UP: 3, BrokerState.STARTING: 1}
 
 
@@ -34,13 +30,7 @@ class Simulation:
         self.reader = FakeReader(model)
         self.reader.expect(book)
         clock = model.clock
-        self.collectors = {
-            "cluster": ClusterCollector(self.reader, clock),
-            "quorum": QuorumCollector(self.reader, clock),
-            "topics": TopicsCollector(self.reader, clock),
-            "groups": GroupsAndOffsets(self.reader, clock, INTERVALS["groups"]),
-            "log_dirs": LogDirsCollector(self.reader),
-        }
+        self.collectors = {c.name: c.make(Tools(self.reader, clock, c.interval)) for c in COLLECTORS if c.name != "jmx"}
         self.targets = frozenset(model.brokers if jmx is None else jmx)
         self.gauge = gauge
         self.stopping: dict[int, int] = {}
@@ -97,7 +87,7 @@ class Simulation:
         known = self.builder.known
         if name == "jmx":
             polls = self._jmx()
-        elif (name != "cluster" and known.cluster is None) or (name == "groups" and known.topics is None):
+        elif any(getattr(known, need) is None for need in BY_NAME[name].needs):
             self.due[name] = now
             return
         else:
@@ -113,8 +103,7 @@ class Simulation:
         try:
             return self.collectors[name].poll(known)
         except KafkaError as error:
-            feeds = ("groups", "end_offsets", "start_offsets") if name == "groups" else (name,)
-            self.readings = self.readings.failed(feeds, failure(error, now), now, 0.0)
+            self.readings = self.readings.failed(BY_NAME[name].feeds, failure(error, now), now, 0.0)
             return None
 
     def _build(self) -> Snapshot:

@@ -32,6 +32,7 @@ BYTES_PER_MESSAGE = 100
 LEADER_NOT_AVAILABLE = 5
 STORAGE_ERROR = 56
 OFFSETS_TOPIC = "__consumer_offsets"
+TRANSACTIONS_TOPIC = "__transaction_state"
 
 
 class BrokerState(StrEnum):
@@ -74,6 +75,7 @@ class Broker:
     """Until when its coordinator loads and cannot answer."""
     old_image: Image | None = None
     old_until: float = 0.0
+    config: dict[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -93,6 +95,14 @@ class TopicPartition:
     last_known_elr: list[int] = field(default_factory=list)
     dirs: dict[int, str] = field(default_factory=dict)
     """Broker -> path of the log dir that holds its replica."""
+    adding: list[int] = field(default_factory=list)
+    removing: list[int] = field(default_factory=list)
+    open: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Producer id -> start offset of its open transaction, and the time of its last record."""
+
+    @property
+    def last_stable_offset(self) -> int:
+        return min((start for start, _ in self.open.values()), default=self.end)
 
 
 @dataclass
@@ -116,6 +126,17 @@ class Group:
     commits: dict[tuple[str, int], tuple[int, str]] = field(default_factory=dict)
     """(topic, partition) -> offset and metadata string."""
     epoch: int = 0
+
+
+@dataclass
+class FakeTransaction:
+    """An open transaction as its coordinator has it."""
+
+    id: str
+    producer_id: int
+    timeout: float
+    started_at: float
+    partitions: set[tuple[str, int]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -154,6 +175,7 @@ class FakeCluster:
         self.broker_configs: dict[int | None, dict[str, str]] = {}
         """Dynamic settings by broker; None: the default of all."""
         self.quotas: list[Quota] = []
+        self.transactions: dict[str, FakeTransaction] = {}
         self.hidden: set[str] = set()
         """Topics that Klaxon may not describe: Metadata leaves them out without a word."""
         self.injected: dict[tuple[str, int | None], KafkaError] = {}
@@ -311,8 +333,18 @@ class FakeCluster:
         fresh = self._place(name, partition, replicas)
         old = self.topics[name].partitions[partition]
         old.replicas, old.isr, old.dirs = fresh.replicas, fresh.isr, fresh.dirs
+        old.adding, old.removing = [], []
         if old.leader not in old.isr:
             self._elect(old)
+        self._changed()
+
+    def begin_reassignment(self, name: str, partition: int, replicas: Sequence[int]) -> None:
+        """A reassignment that runs until :meth:`reassign` to the same replicas ends it."""
+        self._settle()
+        moved = self.topics[name].partitions[partition]
+        moved.adding = [r for r in replicas if r not in moved.replicas]
+        moved.removing = [r for r in moved.replicas if r not in replicas]
+        moved.replicas += moved.adding
         self._changed()
 
     def shrink_isr(self, name: str, partition: int, node: int) -> None:
@@ -416,6 +448,37 @@ class FakeCluster:
         partition.leader = to
         partition.epoch += 1
         self._changed()
+
+    # --- transactions -------------------------------------------------------------------------------------------------
+
+    def begin_transaction(self, id: str, name: str, partition: int = 0, timeout: float = 60.0) -> FakeTransaction:
+        """One record in a transaction that stays open; makes __transaction_state if it is the first."""
+        if TRANSACTIONS_TOPIC not in self.topics:
+            self.create_topic(TRANSACTIONS_TOPIC, self._offsets_partitions, 3, internal=True)
+        opened = FakeTransaction(id, 1000 + len(self.transactions), timeout, self.clock(), {(name, partition)})
+        log = self.topics[name].partitions[partition]
+        log.open[opened.producer_id] = (log.end, self.clock())
+        self.produce(name, partition)
+        self.transactions[id] = opened
+        return opened
+
+    def end_transaction(self, id: str) -> None:
+        """Commit: its markers are written."""
+        ended = self.transactions.pop(id)
+        for name, partition in ended.partitions:
+            log = self.topics[name].partitions[partition]
+            log.open.pop(ended.producer_id, None)
+            log.end += 1
+
+    def lose_transaction(self, id: str) -> None:
+        """Its coordinator no longer knows it, and its partitions still wait for the markers: it hangs."""
+        self.transactions.pop(id)
+
+    def transaction_coordinator(self, id: str) -> int:
+        """The leader of the id's partition of __transaction_state, -1 where it has none."""
+        self._settle()
+        partitions = self.topics[TRANSACTIONS_TOPIC].partitions
+        return partitions[_java_hash(id) % len(partitions)].leader
 
     # --- faults that no model explains -----------------------------------------------------------------------------------
 

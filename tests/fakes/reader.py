@@ -14,8 +14,10 @@ from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pu
 from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDir, LogDirTable
-from exporter.facts.partitions import END, ElrRow, OffsetKind, OffsetRows, PartitionTable
+from exporter.facts.partitions import END, LAST_STABLE, START, ElrRow, OffsetKind, OffsetRows, PartitionTable
 from exporter.facts.quorum import Quorum, QuorumReplica
+from exporter.facts.reassignments import Move
+from exporter.facts.transactions import OpenProducer, ProducerAnswer, Transaction, TransactionListing
 from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError, NameLookupFailed, Refused, Skipped, TimedOut, Unsupported
@@ -38,9 +40,12 @@ TOPIC_AUTHORIZATION_FAILED = 29
 LOAD_IN_PROGRESS = (14, "COORDINATOR_LOAD_IN_PROGRESS")
 NOT_COORDINATOR = 16
 GROUP_ID_NOT_FOUND = 69
+TRANSACTIONAL_ID_NOT_FOUND = 105
 
 API_VERSIONS: Mapping[int, tuple[int, int]] = {2: (1, 11), 3: (0, 13), 9: (1, 10), 16: (0, 5), 18: (0, 4), 35: (1, 5)}
 KAFKA_4_VERSIONS: Mapping[int, tuple[int, int]] = {**API_VERSIONS, 60: (0, 2), 69: (0, 1), 75: (0, 0)}
+
+BROKER_DEFAULTS: Mapping[str, str] = {"transaction.max.timeout.ms": "900000"}
 
 PULSE_TIMEOUT_S = 3.0
 BULK_TIMEOUT_S = 10.0
@@ -243,15 +248,38 @@ class FakeReader:
         return self._ask_one("DescribeTopicPartitions", told)
 
     def quorum(self) -> Quorum:
-        def told(node: int) -> Quorum:
+        return self._forwarded("DescribeQuorum", self._quorum)
+
+    def reassignments(self) -> tuple[Move, ...]:
+        return self._forwarded("ListPartitionReassignments", self._moves)
+
+    def _moves(self) -> tuple[Move, ...]:
+        return tuple(
+            Move(name, i, tuple(p.replicas), tuple(p.adding), tuple(p.removing))
+            for name, topic in sorted(self.model.topics.items())
+            for i, p in enumerate(topic.partitions)
+            if p.adding or p.removing
+        )
+
+    def _forwarded(self, api: str, ask: Callable[[], T]) -> T:
+        """What the broker passes on to the controller, and hangs with it."""
+
+        def told(node: int) -> T:
             hangs = self.model.clock() < self.model.forwarding_hangs_until
             self.model.image(node)
             if hangs or self.model.quorum_leader is None:
                 message = "no answer in time (answer)"
-                raise TimedOut(message, phase="answer", node=node, request="DescribeQuorum")
-            return self._quorum()
+                raise TimedOut(message, phase="answer", node=node, request=api)
+            return ask()
 
-        return self._ask_one("DescribeQuorum", told)
+        return self._ask_one(api, told)
+
+    def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        def told(_node: int) -> Mapping[str, Mapping[str, str]]:
+            shown = [self.model.topics[t] for t in topics if t in self.model.topics]
+            return {t.name: {n: t.config.get(n, "") for n in names} for t in shown if t.describable}
+
+        return self._ask_one("DescribeConfigs", told)
 
     def _ask_one(self, api: str, told: Callable[[int], T]) -> T:
         """From the node that was asked before as long as it is up, else the first one that is."""
@@ -379,7 +407,7 @@ class FakeReader:
         log = topic.partitions[partition]
         if log.leader != node:
             return -1, NOT_LEADER
-        return (log.end if kind == END else log.start), 0
+        return {END: log.end, LAST_STABLE: log.last_stable_offset, START: log.start}[kind], 0
 
     def log_dirs(self, nodes: Iterable[int]) -> Answers[LogDirTable]:
         return {n: self._answer(n, ("DescribeLogDirs",), lambda n=n: self._log_dirs(n)) for n in nodes}
@@ -412,6 +440,51 @@ class FakeReader:
             np.zeros(len(replicas), dtype=np.int64),
             np.zeros(len(replicas), dtype=np.bool_),
         )
+
+    def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
+        def told(node: int) -> Mapping[str, str]:
+            config = {**BROKER_DEFAULTS, **self.model.brokers[node].config}
+            return {n: config[n] for n in names if n in config}
+
+        return {n: self._answer(n, ("DescribeConfigs",), lambda n=n: told(n)) for n in nodes}
+
+    def list_transactions(self, nodes: Iterable[int]) -> Answers[tuple[TransactionListing, ...]]:
+        def told(node: int) -> tuple[TransactionListing, ...]:
+            self._loaded(node, "ListTransactions")
+            held = [t for i, t in sorted(self.model.transactions.items()) if self._coordinates(node, i)]
+            return tuple(TransactionListing(t.id, t.producer_id, "Ongoing") for t in held)
+
+        return {n: self._answer(n, ("ListTransactions",), lambda n=n: told(n)) for n in nodes}
+
+    def describe_transactions(self, ids: Mapping[int, Sequence[str]]) -> Answers[tuple[Transaction, ...]]:
+        def told(node: int, wanted: Sequence[str]) -> tuple[Transaction, ...]:
+            return tuple(self._transaction(node, i) for i in wanted)
+
+        return {n: self._answer(n, ("DescribeTransactions",), lambda n=n, w=w: told(n, w)) for n, w in ids.items()}
+
+    def _transaction(self, node: int, id: str) -> Transaction:
+        found = self.model.transactions.get(id)
+        if found is None or not self._coordinates(node, id):
+            error = TRANSACTIONAL_ID_NOT_FOUND if found is None else NOT_COORDINATOR
+            return Transaction(id, "", -1, -1, 0.0, None, frozenset(), error)
+        held = frozenset(found.partitions)
+        return Transaction(id, "Ongoing", found.producer_id, 0, found.timeout, found.started_at, held)
+
+    def _coordinates(self, node: int, id: str) -> bool:
+        return self.model.transaction_coordinator(id) == node
+
+    def open_producers(self, partitions: Mapping[int, Sequence[tuple[str, int]]]) -> Answers[ProducerAnswer]:
+        def told(node: int, places: Sequence[tuple[str, int]]) -> ProducerAnswer:
+            errors = {p: code for p in places if (code := self._offset(node, *p, END)[1])}
+            logs = {p: self.model.topics[p[0]].partitions[p[1]] for p in sorted(places) if p not in errors}
+            producers = (
+                OpenProducer(*place, producer, 0, start, at)
+                for place, log in logs.items()
+                for producer, (start, at) in sorted(log.open.items())
+            )
+            return ProducerAnswer(tuple(producers), errors)
+
+        return {n: self._answer(n, ("DescribeProducers",), lambda n=n, p=p: told(n, p)) for n, p in partitions.items()}
 
     def _answer(self, node: int, apis: tuple[str, ...], told: Callable[[], T]) -> Answer[T]:
         now = self.model.clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,19 +12,22 @@ from functools import partial
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import ConfigResource
 
-from demo import Cluster, faults, kafka
+from demo import Cluster, faults, kafka, leftovers
 from exporter.facts.configs import DEFAULT_ENTITY, Quota
 from exporter.kafka.client import KafkaReader
 from exporter.kafka.reader import Timeouts
 from tests.exporter.kafka.contract import Commits, ReaderContract
 from tests.exporter.kafka.contract_configs import ConfigsContract
+from tests.exporter.kafka.contract_transactions import MovesContract
 from tests.on_cluster import reader_for
 
 pytestmark = pytest.mark.real
 
 UNTIL_S = 90.0
 PAUSE_S = 0.25
+THROTTLES = leftovers.RATE_SETTINGS
 TIMEOUTS = Timeouts(pulse=2.0, bulk=5.0, forwarded=5.0)
 _number = itertools.count(1)
 
@@ -36,6 +40,7 @@ class RealWorld:
         self._own = f"contract-{int(time.time()) % 100_000}-{next(_number)}"
         self._topics: list[str] = []
         self._undo: list[Callable[[], object]] = []
+        self._throttled = False
         self.reader: KafkaReader = self.new_reader(cluster.bootstrap_servers.split(","))
         self.brokers: Sequence[int] = cluster.broker_ids
         major, minor = cluster.version.split(".")[:2]
@@ -123,6 +128,50 @@ class RealWorld:
                 thread.join(30)
                 consumer.close()
 
+    # --- moves and transactions
+
+    def begin_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+        """So slow that it lasts: what it holds takes minutes at the throttle."""
+        producer = Producer({**self._settings(), "acks": "all"})
+        for _ in range(2_000):
+            producer.produce(topic, b"x" * 1_000, partition=partition)
+        assert producer.flush(30) == 0
+        self._throttle("1000")
+        self._reassign(topic, partition, replicas)
+
+    def cancel_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+        self._reassign(topic, partition, replicas)
+        self._throttle(None)
+
+    def _throttle(self, rate: str | None) -> None:
+        self._throttled = rate is not None
+        for broker, key in itertools.product(self.brokers, THROTTLES):
+            self.set_broker(broker, key, rate)
+
+    def _reassign(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+        plan = self._cluster.folder / "contract-reassignment.json"
+        moves = [{"topic": topic, "partition": partition, "replicas": list(replicas)}]
+        plan.write_text(json.dumps({"version": 1, "partitions": moves}))
+        names = dict.fromkeys((t.replace(".rate", ".replicas") for t in THROTTLES), "*")
+        kafka.alter_config(self._cluster.live, ConfigResource.Type.TOPIC, topic, names)
+        servers = ("--bootstrap-server", self._cluster.live_bootstrap_servers)
+        arguments = ("--execute", "--additional", "--reassignment-json-file", str(plan))
+        self._cluster.kafka_tool(leftovers.REASSIGN_COMMAND, *servers, *arguments)
+
+    def set_broker(self, broker: int, key: str, value: str | None) -> None:
+        kafka.alter_config(self._cluster.live, ConfigResource.Type.BROKER, str(broker), {key: value})
+
+    @contextmanager
+    def open_transaction(self, id: str, topic: str, partition: int, timeout: float) -> Iterator[None]:
+        settings = {"transactional.id": id, "transaction.timeout.ms": round(timeout * 1000)}
+        producer = Producer({**self._settings(), **settings})
+        producer.init_transactions(60)
+        producer.begin_transaction()
+        producer.produce(topic, b"open", partition=partition)
+        assert producer.flush(30) == 0
+        yield
+        producer.commit_transaction(30)
+
     def _settings(self) -> dict[str, object]:
         return kafka.client_settings(self._cluster.live)
 
@@ -149,16 +198,22 @@ class RealWorld:
         self.reader.close()
         for undo in reversed(self._undo):
             undo()
+        if self._throttled:
+            self._throttle(None)
         for name in list(self._topics):
             self.delete_topic(name)
 
 
-class TestRealReader(ReaderContract, ConfigsContract):
+class TestRealReader(MovesContract, ConfigsContract, ReaderContract):
     @pytest.fixture
     def world(self, cluster: Cluster) -> Iterator[RealWorld]:
         world = RealWorld(cluster)
         yield world
         world.close()
+
+    @pytest.fixture
+    def moving_world(self, world: RealWorld) -> RealWorld:
+        return world
 
     @pytest.fixture
     def fragile_world(self, healthy_cluster: Cluster) -> Iterator[RealWorld]:

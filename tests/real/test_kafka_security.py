@@ -18,14 +18,17 @@ from demo import access, kafka, security
 from demo.security import Security
 from exporter.facts.cluster import LegState
 from exporter.facts.partitions import END
+from exporter.facts.transactions import ProducerAnswer
 from exporter.kafka.credentials import LOOK_S
 from exporter.kafka.errors import BrokerError
 from exporter.kafka.reader import Reader, Timeouts
 from exporter.kafka.security import SecurityConfig
+from tests.klaxon_process import wait_until
 
 pytestmark = pytest.mark.real
 
 LIMIT_S = 60.0
+MAX_TIMEOUT = "transaction.max.timeout.ms"
 SESSION_S = 2.0
 SASL = ("PLAIN", "SCRAM-SHA-512", "OAUTHBEARER")
 EVERY_WAY = Security("SASL_PLAINTEXT", also=("SASL_SSL", "TLS", "SSL"), users=("klaxon", "changing"))
@@ -230,7 +233,7 @@ def refusal(reader: Reader) -> str:
 
 @pytest.mark.proof
 def test_the_rights_that_the_guide_names_are_enough() -> None:
-    """docs/security.md: DESCRIBE on cluster, topics and groups, DESCRIBE_CONFIGS on topics; without them nothing is told."""
+    """docs/security.md: Describe on cluster, topics, groups and transactional ids, DescribeConfigs on cluster and topics, Read on topics for producers; without them nothing is told."""
     try:
         cluster = demo.start(nodes=1, security=Security("SASL_PLAINTEXT", authorizer=True))
     except demo.DemoUnavailable as reason:
@@ -242,12 +245,22 @@ def test_the_rights_that_the_guide_names_are_enough() -> None:
             reach(reader)
             assert reader.partitions().topics == ()
             assert isinstance(reader.log_dirs([1])[1].error, BrokerError)
-            access.allow(cluster, "klaxon", ["DESCRIBE"], [ResourceType.BROKER, ResourceType.TOPIC, ResourceType.GROUP])
-            access.allow(cluster, "klaxon", ["DESCRIBE_CONFIGS"], [ResourceType.TOPIC])
+            assert isinstance(reader.broker_values([1], [MAX_TIMEOUT])[1].error, BrokerError)
+            with pytest.raises(BrokerError):
+                reader.reassignments()
+            access.allow(cluster, "klaxon", ["DESCRIBE"])
+            access.allow(cluster, "klaxon", ["DESCRIBE_CONFIGS"], [ResourceType.BROKER, ResourceType.TOPIC])
             end = time.monotonic() + LIMIT_S
             while reader.partitions().topics == () and time.monotonic() < end:
                 time.sleep(0.1)
             assert_everything_answers(reader)
             assert reader.min_insync_replicas(["orders"]) == {"orders": 1}
+            assert reader.reassignments() == ()
+            assert reader.broker_values([1], [MAX_TIMEOUT])[1].value == {MAX_TIMEOUT: "900000"}
+            assert reader.list_transactions([1])[1].value == ()
+            assert reader.open_producers({1: [("orders", 0)]})[1].value == ProducerAnswer((), {("orders", 0): 29})
+            access.allow(cluster, "klaxon", ["READ"], [ResourceType.TOPIC])
+            told = ProducerAnswer((), {})
+            wait_until(lambda: reader.open_producers({1: [("orders", 0)]})[1].value == told, LIMIT_S, "it may read")
         finally:
             reader.close()

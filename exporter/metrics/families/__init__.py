@@ -6,7 +6,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from exporter.jmx.join import JmxBlocks
-from exporter.metrics.families import certificates, cluster, configs, groups, itself, log_dirs, offsets, quorum, topics
+from exporter.metrics.families import (
+    blast,
+    certificates,
+    cluster,
+    configs,
+    groups,
+    itself,
+    log_dirs,
+    offsets,
+    quorum,
+    reassignments,
+    topics,
+    transactions,
+)
 from exporter.metrics.families.lasting import Blocks, Lasting
 from exporter.snapshot import Snapshot
 
@@ -15,15 +28,21 @@ MAKERS: Mapping[str, Callable[[Lasting, Snapshot], Blocks]] = MappingProxyType(
         "cluster": cluster.blocks,
         "legs": cluster.legs_blocks,
         "quorum": quorum.blocks,
-        "topics": topics.blocks,
+        "topics": lambda keep, snapshot: [*topics.blocks(keep, snapshot), *blast.partition_blocks(keep, snapshot)],
         "offsets": offsets.blocks,
-        "groups": groups.blocks,
+        "groups": lambda keep, snapshot: [*groups.blocks(keep, snapshot), *blast.group_blocks(keep, snapshot)],
         "log_dirs": log_dirs.blocks,
         "configs": configs.blocks,
         "topic_configs": configs.topic_blocks,
         "quotas": configs.quota_blocks,
         "certificates": certificates.blocks,
         "certificate_files": certificates.file_blocks,
+        "reassignments": reassignments.blocks,
+        "throttles": reassignments.throttle_blocks,
+        "throttled_topics": reassignments.topic_blocks,
+        "transactions": transactions.blocks,
+        "stuck_offsets": transactions.stuck_blocks,
+        "producers": transactions.producer_blocks,
         "self": itself.blocks,
     }
 )

@@ -29,6 +29,12 @@ class Owner(StrEnum):
     QUOTAS = "quotas"
     CERTIFICATES = "certificates"
     CERTIFICATE_FILES = "certificate_files"
+    REASSIGNMENTS = "reassignments"
+    THROTTLES = "throttles"
+    THROTTLED_TOPICS = "throttled_topics"
+    TRANSACTIONS = "transactions"
+    STUCK_OFFSETS = "stuck_offsets"
+    PRODUCERS = "producers"
     SELF = "self"
 
 

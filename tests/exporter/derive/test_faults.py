@@ -10,7 +10,7 @@ from exporter.snapshot import Snapshot
 from tests.exporter.simulation import Simulation, up
 from tests.fakes.kafka import FakeCluster
 
-FROM_METADATA = ("cluster", "topics", "groups", "offsets")
+FROM_METADATA = {"cluster", "topics", "groups", "offsets", "transactions", "stuck_offsets", "producers"}
 
 
 def cluster(**options: object) -> FakeCluster:
@@ -106,7 +106,7 @@ def test_quorum_lost_and_found_again() -> None:
     sim.run_until(lambda s: s.derived.controller_alive is False, 30)
     for s in sim.run(120):
         assert s.derived.controller_alive is False and not s.derived.trust.trusted
-        assert s.derived.withdrawn == {"cluster", "topics", "groups", "offsets"}
+        assert s.derived.withdrawn == FROM_METADATA
         assert s.derived.health is None and not s.derived.lags and s.derived.end_offsets is None
         assert not any(s.coverage.covers(c) for c in (*FROM_METADATA, "quorum"))
         assert s.coverage.covers("legs") and s.coverage.covers("jmx", survivor)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import pytest
 
 from exporter.kafka.client import KafkaReader
-from tests.exporter.kafka.contract import Commits, ReaderContract
+from tests.exporter.kafka.contract import Commits, ReaderContract, World
 from tests.exporter.kafka.contract_configs import ConfigsContract
+from tests.exporter.kafka.contract_transactions import MovesContract
 from tests.fakes.kafka import FakeCluster, FakeReader
 
 
@@ -69,12 +70,36 @@ class FakeWorld:
         for i in (0, 1):
             self.model.leave(group, f"member-{i}")
 
+    # --- moves and transactions
 
-class TestFakeReader(ReaderContract, ConfigsContract):
+    def begin_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+        self.model.begin_reassignment(topic, partition, replicas)
+
+    def cancel_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+        self.model.reassign(topic, partition, replicas)
+
+    def set_broker(self, broker: int, key: str, value: str | None) -> None:
+        config = self.model.brokers[broker].config
+        config.pop(key, None)
+        if value is not None:
+            config[key] = value
+
+    @contextmanager
+    def open_transaction(self, id: str, topic: str, partition: int, timeout: float) -> Iterator[None]:
+        self.model.begin_transaction(id, topic, partition, timeout)
+        yield
+        self.model.end_transaction(id)
+
+
+class TestFakeReader(MovesContract, ConfigsContract, ReaderContract):
     @pytest.fixture(params=[(4, 3), (3, 9)], ids=["4.3", "3.9"])
     def world(self, request: pytest.FixtureRequest) -> FakeWorld:
         return FakeWorld(request.param)
 
     @pytest.fixture
     def fragile_world(self, world: FakeWorld) -> FakeWorld:
+        return world
+
+    @pytest.fixture
+    def moving_world(self, world: World) -> World:
         return world

@@ -21,7 +21,7 @@ from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from exporter.facts.groups import CommitTable
 from exporter.facts.log_dirs import LogDir, LogDirTable
-from exporter.facts.partitions import END, START, OffsetRows, Partition, PartitionTable
+from exporter.facts.partitions import END, LAST_STABLE, START, OffsetRows, Partition, PartitionTable
 from exporter.kafka import messages, wire
 from exporter.kafka.api import Api
 from exporter.kafka.errors import BadAnswer, BrokerError
@@ -256,10 +256,8 @@ def test_list_offsets_request_asks_for_the_rows_of_each_topic(table: PartitionTa
     wanted = data.draw(st.lists(st.booleans(), min_size=len(table), max_size=len(table)))
     rows = np.flatnonzero(np.array(wanted, np.bool_)).astype(np.int64)
     kind = data.draw(st.sampled_from([END, START]))
-    request = ListOffsetsRequest.decode(
-        wire.list_offsets_request(table, rows, kind.timestamp), version=answers.LIST_OFFSETS
-    )
-    assert (request.replica_id, request.isolation_level) == (-1, 0)
+    request = ListOffsetsRequest.decode(wire.list_offsets_request(table, rows, kind), version=answers.LIST_OFFSETS)
+    assert (request.replica_id, request.isolation_level) == (-1, int(kind is LAST_STABLE))
     assert [
         (t.name, p.partition_index, p.current_leader_epoch, p.timestamp) for t in request.topics for p in t.partitions
     ] == [(table.row(r).topic, table.row(r).partition, -1, kind.timestamp) for r in rows.tolist()]

@@ -1,0 +1,92 @@
+"""What reassignments have left to copy, and throttles that outlived them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from exporter.facts.log_dirs import LogDirTable
+from exporter.facts.partitions import PartitionTable
+from exporter.facts.reassignments import BrokerThrottles, Move, ThrottledTopics
+
+LEFT_AFTER_POLLS = 2
+"""A throttle is left over once it stood for longer than so many polls while nothing moved: tools set it just before a move and take it away just after."""
+DIR_THROTTLE = "alter_log_dirs"
+
+Throttle = tuple[str, str, str]
+"""``broker`` or ``topic``, which one, and the throttle's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """Since when each throttle stands while nothing runs that it could be for (Unix seconds). ``at``: time of the newest facts in it."""
+
+    since: Mapping[Throttle, float] = field(default_factory=dict)
+    at: float = 0.0
+
+    def shown(self, interval: float) -> frozenset[Throttle]:
+        """Those that have stood for long enough; ``interval`` is that of the polls, in seconds."""
+        return frozenset(t for t, since in self.since.items() if self.at - since > LEFT_AFTER_POLLS * interval)
+
+
+def fold(
+    before: Leftovers,
+    moves: Collection[Move],
+    throttles: Mapping[int, BrokerThrottles],
+    topics: ThrottledTopics | None,
+    moving_dirs: Mapping[int, bool],
+    at: float,
+) -> Leftovers:
+    """The leftovers after newer moves. ``topics`` is None where it is not known; ``moving_dirs``: whether replicas move between the broker's log dirs, absent where it is not known."""
+    if at <= before.at:
+        return before
+    standing: set[Throttle] = set()
+    for broker, told in throttles.items():
+        standing |= {("broker", str(broker), t) for t in told.rates if _idle(t, moves, moving_dirs.get(broker))}
+    if not moves and topics is not None:
+        standing |= {("topic", topic, t) for topic, told in topics.replicas.items() for t in told}
+    return Leftovers({t: before.since.get(t, at) for t in standing}, at)
+
+
+def _idle(throttle: str, moves: Collection[Move], moves_dirs: bool | None) -> bool:
+    """Whether nothing runs that the throttle is for. The dirs' rate bounds moves between dirs; the others those between brokers."""
+    return moves_dirs is False if throttle == DIR_THROTTLE else not moves
+
+
+def dir_moves(log_dirs: Mapping[int, LogDirTable]) -> Mapping[int, int]:
+    """Broker -> replicas that are being copied from one of its log dirs to another (KIP-113's future replicas)."""
+    return {broker: int(table.is_future.sum()) for broker, table in log_dirs.items()}
+
+
+Copy = tuple[str, int, int]
+"""Topic, partition, and the broker that gets a replica."""
+
+
+def bytes_left(
+    moves: Collection[Move], table: PartitionTable, log_dirs: Mapping[int, LogDirTable]
+) -> Mapping[Copy, int | None]:
+    """For each replica that is being added its leader's size less its own, at least 0; None where either broker's log dirs or the leader are not known.
+
+    An estimate: retention, compaction and new records change both sizes meanwhile.
+    """
+    return {(m.topic, m.partition, b): _left(m, b, table, log_dirs) for m in moves for b in m.adding}
+
+
+def _left(move: Move, broker: int, table: PartitionTable, log_dirs: Mapping[int, LogDirTable]) -> int | None:
+    rows = table.rows_of(move.topic)
+    at = np.flatnonzero(table.partition[rows] == move.partition)
+    leader = int(table.leader[rows][at[0]]) if len(at) else -1
+    whole = _size(log_dirs.get(leader), move)
+    if whole is None or broker not in log_dirs:
+        return None
+    return max(0, whole - (_size(log_dirs[broker], move) or 0))
+
+
+def _size(dirs: LogDirTable | None, move: Move) -> int | None:
+    """Bytes of the partition's replica on one broker, None where it is not there or not known."""
+    if dirs is None or move.topic not in dirs.topics:
+        return None
+    mine = (dirs.topic == dirs.topics.index(move.topic)) & (dirs.partition == move.partition) & ~dirs.is_future
+    return int(dirs.size[mine].sum()) if mine.any() else None
