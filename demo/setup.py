@@ -39,6 +39,7 @@ class Wanted:
     racks: Sequence[str] = ()
     security: Security = PLAINTEXT
     keep: bool = False
+    jmx_exporter: bool = False
 
     @property
     def broker_ids(self) -> tuple[int, ...]:
@@ -106,6 +107,7 @@ def _node(folder: Path, wanted: Wanted, node_id: int, controller: bool, listener
     """A node whose ports are still to be found."""
     roles = (*(("broker",) if listeners else ()), *(("controller",) if controller else ()))
     names = (*listeners, *(("CONTROLLER",) if controller else ()), "jmx")
+    names += (settings.JMX_EXPORTER,) if wanted.jmx_exporter else ()
     # Only brokers have topics to spread over several.
     log_dirs = ("d1", "d2") if listeners else ("d1",)
     racks = wanted.racks if listeners else ()

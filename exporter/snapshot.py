@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.derive.blast import BlastRadius
+from exporter.derive.drift import Drift
 from exporter.derive.health import PartitionHealth
 from exporter.derive.lag import GroupLag
 from exporter.derive.moves import Throttle
 from exporter.derive.trust import Trust
+from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts, Leg
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import I64, OffsetRows, TopicFacts
@@ -43,6 +46,10 @@ class Derived:
     """Coordinator -> lag of its groups; a group that two coordinators list is only in the newer one's."""
     legs: Mapping[int, Mapping[str, Leg]] = field(default_factory=dict)
     """Node -> leg -> its last try (legs not tried since an earlier one failed are ``skipped``)."""
+    drift: Drift | None = None
+    """None where fewer than two brokers have told their settings."""
+    hidden_topics: int | None = None
+    """Topics that Metadata leaves out since Klaxon has no right to see them."""
     withdrawn: frozenset[str] = frozenset()
     """Collectors whose facts are not shown since they are not trusted."""
 
@@ -61,6 +68,11 @@ class Snapshot:
     log_dirs: Reading[LogDirTable]
     quorum: Reading[Quorum]
     jmx: Reading[JmxNode]
+    configs: Reading[Settings]
+    topic_configs: Reading[TopicSettings]
+    quotas: Reading[Sequence[Quota]]
+    certificates: Reading[Sequence[Shown]]
+    certificate_files: Reading[Sequence[CertificateFile]]
     reassignments: Reading[tuple[Move, ...]]
     throttles: Reading[BrokerThrottles]
     throttled_topics: Reading[ThrottledTopics]
@@ -82,6 +94,11 @@ class Snapshot:
             "log_dirs": self.log_dirs,
             "quorum": self.quorum,
             "jmx": self.jmx,
+            "configs": self.configs,
+            "topic_configs": self.topic_configs,
+            "quotas": self.quotas,
+            "certificates": self.certificates,
+            "certificate_files": self.certificate_files,
             "reassignments": self.reassignments,
             "throttles": self.throttles,
             "throttled_topics": self.throttled_topics,

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +40,15 @@ demo_app = typer.Typer(help="A real Kafka cluster on this machine, with traffic 
 forget_app = typer.Typer(no_args_is_help=True, help="Expect something no longer.")
 app.add_typer(demo_app, name="demo")
 app.add_typer(forget_app, name="forget")
+
+
+class OutputForm(StrEnum):
+    """How ``klaxon collect`` prints: the metrics page, a table for people, or JSON for programs."""
+
+    PAGE = "page"
+    TABLE = "table"
+    JSON = "json"
+
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.")]
 BootstrapOption = Annotated[
@@ -198,6 +208,40 @@ def check_config(config: Annotated[Path, typer.Argument(help="Configuration file
     )
 
 
+@app.command()
+def collect(
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    jmx: JmxOption = None,
+    collectors: Annotated[
+        list[str] | None, typer.Option("--collector", help="Only this one and what it builds on; once for each.")
+    ] = None,
+    form: Annotated[OutputForm, typer.Option("--format", help="What to print.")] = OutputForm.PAGE,
+    once: Annotated[bool, typer.Option("--once", help="One poll of each collector, the default.")] = True,
+) -> None:
+    """Poll every collector once and print what it gave; exits 1 when one failed, 3 when a cluster could not be reached."""
+    from klaxon.collect import as_json, reached, rows, table
+    from klaxon.once import collect_once
+
+    _log_as(LogConfig(level="error"))
+    try:
+        found = collect_once(_source(config, bootstrap, jmx, None, None, None).load(), collectors or [])
+    except (ConfigError, LookupError) as error:
+        _usage(str(error.args[0]))
+    failed = [row for line in found.lines.values() for row in rows(line) if not row.result.good]
+    if form is OutputForm.PAGE:
+        sys.stdout.write(b"".join(found.page.render("")[1]).decode())
+        for row in failed:
+            _say(f"{row.cluster}: {row.collector}: {row.result}: {'; '.join(row.failures)}")
+    elif form is OutputForm.TABLE:
+        Console(width=None if sys.stdout.isatty() else 200).print(table(found.lines))
+    else:
+        print(json.dumps(as_json(found.lines), indent=1))
+    if not all(reached(line) for line in found.lines.values()):
+        raise typer.Exit(UNKNOWN)
+    raise typer.Exit(FINDINGS if failed else OK)
+
+
 # --- asking
 
 
@@ -235,6 +279,7 @@ def diagnose(
     if config is not None or bootstrap is not None:
         from klaxon.once import diagnose_once
 
+        _log_as(LogConfig(level="error"))
         try:
             loaded = _source(config, bootstrap, jmx, None, None, None).load()
             findings = diagnose_once(loaded, cluster, tree, dict(n.split("=", 1) for n in names or [] if "=" in n))

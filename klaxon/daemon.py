@@ -26,12 +26,14 @@ from alerts.promql.evaluate import Evaluator
 from alerts.promql.parse import parse
 from alerts.promql.questions import longest_windows
 from alerts.promql.values import Value
-from exporter.config import ClusterConfig
+from exporter.config import ClusterConfig, same_connections
+from exporter.facts.cluster import Node
 from exporter.history.history import History
-from exporter.jmx.jpype_transport import JpypeTransport
+from exporter.jmx.catalogue import shipped
+from exporter.jmx.transports import Transports
 from exporter.kafka.reader import Reader
 from exporter.metrics.catalogue import ALERTS_ROW, complete
-from exporter.metrics.page import Page
+from exporter.metrics.page import EVERYTHING, Page, Scope
 from exporter.quiet_log import QuietLog
 from exporter.reading import Coverage
 from exporter.runner import Runner
@@ -53,6 +55,8 @@ COARSE_S: Final = 6 * 3600.0
 TICK_S: Final = 1.0
 """The rule loop looks at incidents at least this often: their waits end between evaluations too."""
 FORGET_S: Final = 2.0
+ADOPT_S: Final = 30.0
+"""A reload that is not taken up within so many seconds has failed."""
 CHECKPOINT_FILE: Final = "history.checkpoint"
 
 
@@ -85,7 +89,7 @@ class Daemon:
         self._history.keep(requirements(loaded))
         self._page = Page(complete(), self._registry)
         self._evaluator = Evaluator(self._history)
-        self._jmx = JpypeTransport()
+        self._jmx = Transports(shipped())
         self._lines: Mapping[str, Line] = {}
         self._readers: Mapping[str, Reader] = {}
         self._runners: Mapping[str, Runner] = {}
@@ -223,8 +227,17 @@ class Daemon:
 
     # --- what the web server shows
 
-    def metrics(self, accept_encoding: str, cluster: str | None) -> tuple[Mapping[str, str], Iterable[bytes]]:
-        return self._page.render(accept_encoding, cluster)
+    def metrics(
+        self, accept_encoding: str, scope: Scope = EVERYTHING, accept: str = ""
+    ) -> tuple[Mapping[str, str], Iterable[bytes]]:
+        return self._page.render(accept_encoding, scope, accept)
+
+    def own_metrics(self, accept_encoding: str, accept: str = "") -> tuple[Mapping[str, str], Iterable[bytes]]:
+        return self._page.render_own(accept_encoding, accept)
+
+    def nodes(self, cluster: str) -> Sequence[Node]:
+        runner = self._runners.get(cluster)
+        return sorted(runner.nodes.values(), key=lambda node: node.id) if runner is not None else []
 
     def clusters(self) -> Sequence[str]:
         return sorted(self._lines)
@@ -281,44 +294,61 @@ class Daemon:
     def reload(self) -> Sequence[str]:
         """Read the configuration again and take up what changed; problems if nothing was taken up."""
         with self._reload_lock:
-            try:
-                fresh = self._reload_from()
-            except ConfigError as error:
-                log.warning("reload refused", problems=error.problems)
-                return error.problems
-            fixed = _needs_restart(self._loaded.config, fresh.config)
-            if fixed:
-                return [f"{key} has changed, which needs a restart" for key in fixed]
-            self._adopting, self._adopted = fresh, threading.Event()
-            self._wake.set()
-            self._adopted.wait(10.0)
-            log.info("reloaded", clusters=sorted(self._lines), rules=len(list(fresh.rules.alerting)))
-            return []
+            problems = self._reloaded()
+            self._observed.reloaded(None if problems else self._clock())
+            if problems:
+                log.warning("reload refused", problems=problems)
+            return problems
+
+    def _reloaded(self) -> Sequence[str]:
+        try:
+            fresh = self._reload_from()
+        except ConfigError as error:
+            return error.problems
+        fixed = _needs_restart(self._loaded.config, fresh.config)
+        if fixed:
+            return [f"{key} has changed, which needs a restart" for key in fixed]
+        self._adopting, self._adopted = fresh, threading.Event()
+        self._wake.set()
+        if not self._adopted.wait(ADOPT_S):
+            return [f"the rule loop has not taken it up within {ADOPT_S:g} s; the log says why"]
+        log.info("reloaded", clusters=sorted(self._lines), rules=len(list(fresh.rules.alerting)))
+        return []
 
     def _adopt(self, fresh: Loaded) -> None:
         """In the rule loop's thread, which owns the engine and the desk."""
-        before = self._loaded
-        self._loaded = fresh
+        before, self._loaded = self._loaded.config, fresh
+        config = fresh.config
         self._history.keep(requirements(fresh))
         self._engine.reload(fresh.rules)
         self._desk.trees = fresh.trees
-        self._desk.settings = _settings(fresh.config)
-        thresholds_changed = fresh.config.thresholds != before.config.thresholds
-        for name in before.config.clusters.keys() | fresh.config.clusters.keys():
-            old, new = before.config.clusters.get(name), fresh.config.clusters.get(name)
-            if old != new:
+        self._desk.settings = _settings(config)
+        self._outbox.use(config.alertmanagers)
+        for name in before.clusters.keys() | config.clusters.keys():
+            self._adopt_cluster(name, before.clusters.get(name), config.clusters.get(name))
+        if config.thresholds != before.thresholds:
+            for line in self._lines.values():
+                line.use_thresholds(config.thresholds)
+        self._engine.keep_clusters(config.clusters.keys())
+
+    def _adopt_cluster(self, name: str, old: ClusterConfig | None, new: ClusterConfig | None) -> None:
+        """What needs no other connections is changed in place, so that no series ends."""
+        if old is None or new is None or not same_connections(old, new):
+            if old is not None:
                 self._drop_cluster(name)
-                if new is not None:
-                    self._add_cluster(name, new)
-                    self._runners[name].start()
-            elif thresholds_changed:
-                self._lines[name].use(fresh.config.thresholds)
-        self._engine.keep_clusters(fresh.config.clusters.keys())
+            if new is not None:
+                self._add_cluster(name, new)
+                self._runners[name].start()
+            return
+        if new.metrics != old.metrics:
+            self._lines[name].use_detail(new.metrics)
+        if (new.collectors, new.jmx) != (old.collectors, old.jmx):
+            self._runners[name].use(new, new.jmx_transport(self._jmx))
 
     def _add_cluster(self, name: str, config: ClusterConfig) -> None:
-        line = Line(name, self._page, self._history, self._loaded.config.thresholds)
+        line = Line(name, self._page, self._history, self._loaded.config.thresholds, config.metrics)
         reader = Reader(name, config.bootstrap_servers, config.security, clock=self._clock)
-        runner = Runner(config, reader, self._jmx, self._clock, line.take, self._book)
+        runner = Runner(config, reader, config.jmx_transport(self._jmx), self._clock, line.take, self._book)
         self._lines, self._readers, self._runners = (
             {**self._lines, name: line},
             {**self._readers, name: reader},
@@ -423,7 +453,7 @@ def _as_incident(finding: Finding, now: float) -> Incident:
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
-    return [key for key in ("alertmanagers", "web", "data_dir", "log") if getattr(old, key) != getattr(new, key)]
+    return [key for key in ("web", "data_dir", "log") if getattr(old, key) != getattr(new, key)]
 
 
 def _settings(config: Config) -> Settings:

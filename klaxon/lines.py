@@ -9,7 +9,9 @@ from typing import Final
 from alerts.engine.thresholds import ThresholdBlocks, Thresholds
 from exporter.blocks import Block
 from exporter.history.history import History
-from exporter.metrics.catalogue import KAFKA_ROWS, Owner, jmx_rows
+from exporter.metrics.catalogue import KAFKA_ROWS, Owner, complete, jmx_rows
+from exporter.metrics.config import EVERY_DETAIL, MetricsConfig
+from exporter.metrics.detail import Detail
 from exporter.metrics.families import Families
 from exporter.metrics.page import Page
 from exporter.reading import Coverage
@@ -21,7 +23,7 @@ GRID_S: Final = 15.0
 FED_BY: Final[Mapping[str, frozenset[str]]] = {
     "cluster": frozenset({"cluster", "jmx"}),
     "legs": frozenset({"cluster", "jmx", "quorum"}),
-    "topics": frozenset({"topics"}),
+    "topics": frozenset({"topics", "jmx"}),
     "offsets": frozenset({"offsets", "groups", "topics"}),
     "groups": frozenset({"groups", "offsets"}),
     "log_dirs": frozenset({"log_dirs"}),
@@ -33,6 +35,11 @@ FED_BY: Final[Mapping[str, frozenset[str]]] = {
     "stuck_offsets": frozenset({"stuck_offsets"}),
     "producers": frozenset({"producers", "transactions"}),
     "jmx": frozenset({"jmx"}),
+    "configs": frozenset({"configs"}),
+    "topic_configs": frozenset({"topic_configs"}),
+    "quotas": frozenset({"quotas"}),
+    "certificates": frozenset({"certificates"}),
+    "certificate_files": frozenset({"certificate_files"}),
     "self": frozenset(),
 }
 """Whose blocks change with which collector's poll; ``self`` is sampled each time."""
@@ -48,16 +55,30 @@ _OWNED: Final[Mapping[str, tuple[str, ...]]] = {
 class Line:
     """Takes each Snapshot of one cluster. Calls come from several threads; they pass one at a time, and an older Snapshot than the last is left out."""
 
-    def __init__(self, cluster: str, page: Page, history: History, thresholds: Thresholds) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        page: Page,
+        history: History,
+        thresholds: Thresholds,
+        metrics: MetricsConfig = EVERY_DETAIL,
+    ) -> None:
         self.cluster = cluster
         self._page = page
         self._history = history
         self._families = Families()
         self._thresholds = ThresholdBlocks(thresholds, cluster)
+        self._detail = Detail(metrics, complete())
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._sampled_at = 0.0
         self._pending: frozenset[str] = frozenset()
+        self._shown: Mapping[str, list[Block]] = {}
+
+    @property
+    def series(self) -> Mapping[str, int]:
+        """Series on the page by the collector they come from."""
+        return {owner: sum(len(block.labels) for block in blocks) for owner, blocks in self._shown.items()}
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -69,10 +90,15 @@ class Line:
         snapshot = self._snapshot
         return snapshot.coverage if snapshot is not None else Coverage(self.cluster, 0.0, {}, {})
 
-    def use(self, thresholds: Thresholds) -> None:
+    def use_thresholds(self, thresholds: Thresholds) -> None:
         """Take other limits from the next Snapshot on."""
         with self._lock:
             self._thresholds = ThresholdBlocks(thresholds, self.cluster)
+
+    def use_detail(self, metrics: MetricsConfig) -> None:
+        """Show other detail on the page from the next Snapshot on; the history keeps what it has."""
+        with self._lock:
+            self._detail = Detail(metrics, complete())
 
     def close(self) -> None:
         """The cluster leaves the page, and its series end."""
@@ -91,7 +117,10 @@ class Line:
                 return
             blocks = self._families.blocks(snapshot)
             blocks["self"].append(self._threshold_block(snapshot))
-            self._page.publish(self.cluster, blocks)
+            shown, told = self._detail.shown(blocks, snapshot.at)
+            blocks["self"] += told
+            self._page.publish(self.cluster, shown)
+            self._shown = shown
             self._sample(snapshot, blocks)
             self._snapshot = snapshot
 

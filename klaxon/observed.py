@@ -35,8 +35,17 @@ class Observed:
         self._incidents = _gauge("klaxon_incidents", registry)
         self._book = _gauge("klaxon_book_healthy", registry)
         self._series = _gauge("klaxon_history_series", registry)
+        self._reloaded = _gauge("klaxon_config_last_reload_successful", registry)
+        self._reloaded_at = _gauge("klaxon_config_last_reload_success_timestamp_seconds", registry)
+        self.reloaded(clock())
         _gauge("klaxon_build_info", registry).labels(version()).set(1)
         _gauge("klaxon_start_time_seconds", registry).set(clock())
+
+    def reloaded(self, at: float | None) -> None:
+        """A configuration was put in force at this time, or refused (None)."""
+        self._reloaded.set(at is not None)
+        if at is not None:
+            self._reloaded_at.set(at)
 
     def rule_failed(self, group: RuleGroup, rule: Rule, reason: str) -> None:
         self._failures.labels(rule.name).inc()

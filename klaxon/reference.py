@@ -10,6 +10,7 @@ from alerts.diagnosis.tree import Trees
 from alerts.engine.rules import AlertingRule, RuleSet
 from alerts.engine.template import Template
 from alerts.promql.text import to_text
+from exporter.jmx.strimzi import render_strimzi_doc
 from exporter.metrics.catalogue import complete
 from exporter.metrics.document import render_metrics_doc
 from klaxon.config import build
@@ -20,7 +21,11 @@ SMALLEST = {"clusters": {"kafka": {"bootstrap_servers": ["kafka:9092"]}}}
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
     loaded = build(SMALLEST, Path.cwd())
-    return {"metrics.md": render_metrics_doc(complete().values()), "alerts.md": alerts_page(loaded.rules, loaded.trees)}
+    return {
+        "metrics.md": render_metrics_doc(complete().values()),
+        "strimzi.md": render_strimzi_doc(),
+        "alerts.md": alerts_page(loaded.rules, loaded.trees),
+    }
 
 
 def alerts_page(rules: RuleSet, trees: Trees) -> str:

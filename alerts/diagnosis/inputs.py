@@ -12,7 +12,7 @@ from alerts.promql.syntax import Expr, Selector
 from exporter.metrics.catalogue import MetricRow, Owner, complete
 from exporter.reading import Coverage
 
-PER_NODE = frozenset({Owner.LEGS, Owner.DEPARTURES, Owner.LOG_DIRS, Owner.JMX})
+PER_NODE = frozenset({Owner.LEGS, Owner.DEPARTURES, Owner.LOG_DIRS, Owner.JMX, Owner.CONFIGS, Owner.CERTIFICATES})
 """Collectors whose series say in ``broker`` which source they came from."""
 
 _WORDS = {
@@ -25,6 +25,11 @@ _WORDS = {
     Owner.LOG_DIRS: "log dirs",
     Owner.QUORUM: "the metadata quorum",
     Owner.JMX: "JMX",
+    Owner.CONFIGS: "broker settings",
+    Owner.TOPIC_CONFIGS: "topic settings",
+    Owner.QUOTAS: "client quotas",
+    Owner.CERTIFICATES: "certificates of listeners",
+    Owner.CERTIFICATE_FILES: "Klaxon's own certificates",
 }
 
 

@@ -72,6 +72,12 @@ class World:
     def missing(self, expr: Expr) -> tuple[str, ...]:
         return () if self.coverage is None else tuple(str(i) for i in uncovered(inputs_of(expr), self.coverage))
 
+    def impossible(self, expr: Expr) -> bool:
+        """Whether whatever is missing is not to be had from this cluster."""
+        if self.coverage is None:
+            return False
+        return all(i.owner.value in self.coverage.unsupported for i in uncovered(inputs_of(expr), self.coverage))
+
 
 def _rows(value: Value) -> Rows:
     if isinstance(value, Scalar):
@@ -134,6 +140,8 @@ class _Answer:
     rows: Rows = ()
     age: float | None = None
     missing: tuple[str, ...] = ()
+    impossible: bool = False
+    """What is missing cannot be had from this cluster."""
     error: str = ""
 
 
@@ -176,7 +184,7 @@ class _Walk:
             return _Answer(verdict, rows)
         taken_at = world.taken_at(expr)
         if taken_at is None and not (step.partial and rows):
-            return _Answer(Verdict.UNKNOWN, missing=world.missing(expr))
+            return _Answer(Verdict.UNKNOWN, missing=world.missing(expr), impossible=world.impossible(expr))
         if taken_at is None or math.isinf(taken_at):
             return _Answer(verdict, rows)
         age = max(0.0, world.at - taken_at)
@@ -220,7 +228,7 @@ class _Walk:
         if answer.verdict is Verdict.NOT_YET:
             why = f"not yet: the newest data is {number(round(answer.age or 0))} s old, from before the alert"
         else:
-            why = f"unknown: no data from {', '.join(answer.missing)}" if answer.missing else f"unknown: {answer.error}"
+            why = _why_unknown(answer)
         by_hand = self._by_hand(trail, step)
         evidence = self._evidence(trail, name, step, answer, why, by_hand)
         note = f"{evidence.ask} {why[0].upper()}{why[1:]}." + (f" By hand: {by_hand}" if by_hand else "")
@@ -411,6 +419,14 @@ class _Walk:
         if fact.label is not None:
             return () if fact.empty is not None else None
         return None if fact.empty is None else float(fact.empty)
+
+
+def _why_unknown(answer: _Answer) -> str:
+    """What the cluster cannot give at all is no gap in what is watched."""
+    if not answer.missing:
+        return f"unknown: {answer.error}"
+    what = ", ".join(answer.missing)
+    return f"not supported: this cluster does not give {what}" if answer.impossible else f"unknown: no data from {what}"
 
 
 def _host(address: str) -> str:

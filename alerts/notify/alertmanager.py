@@ -54,12 +54,28 @@ class Alertmanagers:
     def __init__(
         self, peers: Iterable[AlertmanagerPeer], registry: CollectorRegistry, clock: Callable[[], float]
     ) -> None:
-        metrics = DeliveryMetrics(registry)
-        self._peers = [Peer(p, metrics, clock) for p in peers]
+        self._metrics = DeliveryMetrics(registry)
+        self._clock = clock
+        self._peers = tuple(Peer(p, self._metrics, clock) for p in peers)
 
     def start(self) -> None:
         for peer in self._peers:
             peer.start()
+
+    def use(self, peers: Iterable[AlertmanagerPeer]) -> None:
+        """Send to these from now on; those that were there before keep their queue. A new one gets firing alerts with their next re-sending."""
+        before = {peer.config: peer for peer in self._peers}
+        wanted = list(dict.fromkeys(peers))
+        gone = [peer for config, peer in before.items() if config not in wanted]
+        added = [config for config in wanted if config not in before]
+        for peer in gone:
+            peer.ask_to_stop()
+        for name in {peer.name for peer in gone}:
+            self._metrics.forget(name)
+        fresh = {config: Peer(config, self._metrics, self._clock) for config in added}
+        for peer in fresh.values():
+            peer.start()
+        self._peers = tuple({**before, **fresh}[config] for config in wanted)
 
     def post(self, batch: Sequence[Posting]) -> None:
         """Hand the batch to every peer's queue; returns at once."""
@@ -125,7 +141,7 @@ class Peer:
 
     def __init__(self, config: AlertmanagerPeer, metrics: DeliveryMetrics, clock: Callable[[], float]) -> None:
         self.name = config.name
-        self._config = config
+        self.config = config
         self._clock = clock
         self._queue = Queue()
         self._changed = threading.Condition()
@@ -244,12 +260,12 @@ class Peer:
 
     def _take_up_files(self) -> None:
         """A kept connection goes when CA, certificate or key have changed: the next one reads them."""
-        seen = fingerprint((self._config.tls.ca_file, self._config.tls.cert_file, self._config.tls.key_file))
+        seen = fingerprint((self.config.tls.ca_file, self.config.tls.cert_file, self.config.tls.key_file))
         if seen == self._files:
             return
         self._files = seen
         try:
-            _try(self._config.tls)
+            _try(self.config.tls)
         except (OSError, ValueError) as error:
             log.warning(
                 "a TLS file of an alertmanager has changed and cannot be used; a kept connection goes on",
@@ -264,11 +280,11 @@ class Peer:
         self._take_up_files()
         try:
             answer = self._session.post(
-                f"{self._config.url}/api/v2/alerts",
+                f"{self.config.url}/api/v2/alerts",
                 json=[as_json(p, now) for p in batch],
-                auth=_auth(self._config),
-                verify=_verify(self._config),
-                timeout=self._config.timeout,
+                auth=_auth(self.config),
+                verify=_verify(self.config),
+                timeout=self.config.timeout,
                 allow_redirects=False,
             )
         except (requests.RequestException, OSError, ValueError) as error:

@@ -36,3 +36,8 @@ class DeliveryMetrics:
             ["peer"],
             registry=registry,
         )
+
+    def forget(self, peer: str) -> None:
+        """A peer that is configured no longer has no series."""
+        for metric in (self.up, self.last_success, self.sent, self.failed, self.dropped):
+            metric.remove(peer)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from exporter.collectors.base import Clock, Collector
+from exporter.collectors.certificates import CertificatesCollector
 from exporter.collectors.cluster import ClusterCollector
+from exporter.collectors.configs import ConfigsCollector
 from exporter.collectors.jmx import JmxCollector
 from exporter.collectors.log_dirs import LogDirsCollector
 from exporter.collectors.offsets import START_OFFSETS_INTERVAL_S, GroupsAndOffsets
@@ -14,6 +16,7 @@ from exporter.collectors.quorum import QuorumCollector
 from exporter.collectors.reassignments import QUIET_TOPICS_S, ReassignmentsCollector
 from exporter.collectors.topics import TopicsCollector
 from exporter.collectors.transactions import TransactionsCollector
+from exporter.jmx.access import OPEN, Access
 from exporter.jmx.catalogue import Catalogue
 from exporter.jmx.transport import JmxTransport
 from exporter.kafka.client import KafkaReader
@@ -29,6 +32,7 @@ class Tools:
     jmx: JmxTransport | None = None
     jmx_targets: Mapping[int, str] | None = None
     catalogue: Catalogue | None = None
+    jmx_access: Access = OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Registration:
 
 def _jmx(tools: Tools) -> Collector:
     assert tools.jmx is not None and tools.catalogue is not None and tools.jmx_targets is not None
-    return JmxCollector(tools.jmx, tools.catalogue, tools.jmx_targets, tools.interval)
+    return JmxCollector(tools.jmx, tools.catalogue, tools.jmx_targets, tools.interval, tools.jmx_access)
 
 
 _NOTHING, _CLUSTER = frozenset[str](), frozenset({"cluster"})
@@ -61,6 +65,20 @@ COLLECTORS: tuple[Registration, ...] = (
         lambda t: GroupsAndOffsets(t.reader, t.clock, t.interval),
     ),
     Registration("log_dirs", 30.0, ("log_dirs",), _CLUSTER, lambda t: LogDirsCollector(t.reader)),
+    Registration(
+        "configs",
+        300.0,
+        ("configs", "topic_configs", "quotas"),
+        frozenset({"cluster", "topics"}),
+        lambda t: ConfigsCollector(t.reader, t.clock),
+    ),
+    Registration(
+        "certificates",
+        3600.0,
+        ("certificates", "certificate_files"),
+        _CLUSTER,
+        lambda t: CertificatesCollector(t.reader, t.clock),
+    ),
     Registration(
         "reassignments",
         15.0,

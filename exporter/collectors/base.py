@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
@@ -16,22 +18,13 @@ from exporter.facts.transactions import LeaderProducers, StuckPartition, Transac
 from exporter.jmx.facts import JmxNode
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError
+from exporter.kafka.rights import NOT_PERMITTED, missing_right
 from exporter.reading import Failure, Part, Poll, Reading
 
 T = TypeVar("T")
 
 Clock = Callable[[], float]
 """Unix seconds."""
-
-NOT_PERMITTED = frozenset({29, 30, 31})
-"""TOPIC_, GROUP_ and CLUSTER_AUTHORIZATION_FAILED."""
-
-NEEDS: Mapping[str, str] = {
-    "DescribeConfigs": "DescribeConfigs on the cluster",
-    "DescribeProducers": "Read on the topic",
-    "ListPartitionReassignments": "Describe on the cluster",
-}
-"""Request -> the right that it needs (Kafka's Authorizer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +33,8 @@ class Known:
 
     cluster: ClusterFacts | None = None
     topics: TopicFacts | None = None
+    settings: Mapping[int, Settings] | None = None
+    """By broker."""
     end_offsets: Reading[OffsetRows] | None = None
 
     @property
@@ -66,6 +61,11 @@ class Polls:
     log_dirs: Poll[LogDirTable] | None = None
     quorum: Poll[Quorum] | None = None
     jmx: Poll[JmxNode] | None = None
+    configs: Poll[Settings] | None = None
+    topic_configs: Poll[TopicSettings] | None = None
+    quotas: Poll[Sequence[Quota]] | None = None
+    certificates: Poll[Sequence[Shown]] | None = None
+    certificate_files: Poll[Sequence[CertificateFile]] | None = None
     reassignments: Poll[tuple[Move, ...]] | None = None
     throttles: Poll[BrokerThrottles] | None = None
     throttled_topics: Poll[ThrottledTopics] | None = None
@@ -83,9 +83,9 @@ class Collector(Protocol):
 
 def failure(error: KafkaError, at: float) -> Failure:
     """A request's error as the failure of its source."""
-    denied = isinstance(error, BrokerError) and error.code in NOT_PERMITTED
-    needs = f"; it needs {NEEDS[error.request]}" if denied and error.request in NEEDS else ""
-    return Failure("denied" if denied else error.kind, f"{error}{needs}", at)
+    if isinstance(error, BrokerError) and error.code in NOT_PERMITTED:
+        return Failure("denied", f"{error}; {missing_right(error.request, error.code)}", at)
+    return Failure(error.kind, str(error), at)
 
 
 def failures(answers: Answers[T]) -> dict[int, Failure]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.collectors.base import NOT_PERMITTED, Clock, Known, failures, good
+from exporter.collectors.base import Clock, Known, failures, good
 from exporter.facts.groups import CommitTable, CoordinatorFacts, GroupDescription, GroupListing
 from exporter.facts.partitions import TopicFacts
 from exporter.kafka.client import KafkaReader
+from exporter.kafka.rights import NOT_PERMITTED
 from exporter.reading import WHOLE_CLUSTER, Failure, Part, Poll
 
 COORDINATOR_LOAD_IN_PROGRESS = 14

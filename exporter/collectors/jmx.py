@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporter.collectors.base import Known, Polls
+from exporter.jmx.access import OPEN, Access
 from exporter.jmx.catalogue import Catalogue, key_properties
 from exporter.jmx.facts import JmxNode
 from exporter.jmx.gate import observe, plan_for
@@ -19,18 +20,24 @@ class JmxCollector:
     """Node ids come from the configuration; a target where another node answers is a failure that names both."""
 
     def __init__(
-        self, transport: JmxTransport, catalogue: Catalogue, targets: Mapping[int, str], interval: float
+        self,
+        transport: JmxTransport,
+        catalogue: Catalogue,
+        targets: Mapping[int, str],
+        interval: float,
+        access: Access = OPEN,
     ) -> None:
         self._transport = transport
         self._catalogue = catalogue
         self._targets = dict(targets)
+        self._access = access
         self._deadline_s = min(LONGEST_READ_S, max(1.0, interval / 2))
         self._previous: dict[int, JmxNode] = {}
 
     def poll(self, known: Known) -> Polls:
         """See Collector."""
         targets = [
-            Target(node, address, plan_for(self._catalogue, self._previous.get(node)))
+            Target(node, address, plan_for(self._catalogue, self._previous.get(node)), self._access)
             for node, address in sorted(self._targets.items())
         ]
         parts: dict[int, Part[JmxNode]] = {}

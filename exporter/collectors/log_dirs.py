@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from exporter.collectors.base import NOT_PERMITTED, Known, Polls, poll_of
+from exporter.collectors.base import Known, Polls, poll_of
 from exporter.facts.log_dirs import LogDirTable
 from exporter.kafka.client import Answer, KafkaReader
 from exporter.kafka.errors import BrokerError
+from exporter.kafka.rights import NOT_PERMITTED
 
 
 class LogDirsCollector:

@@ -56,7 +56,7 @@ class ReassignmentsCollector:
 
     def _throttles(self, known: Known) -> Poll[BrokerThrottles]:
         """A dead broker stays expected: whether a throttle is set on it is unknown."""
-        answers = self._reader.broker_settings(sorted(known.brokers), list(RATES.values()))
+        answers = self._reader.broker_values(sorted(known.brokers), list(RATES.values()))
         return poll_of({n: _rates(a) for n, a in answers.items()}, known.brokers)
 
     def _due(self, busy: bool) -> bool:
@@ -66,11 +66,11 @@ class ReassignmentsCollector:
     def _ask_topics(self, topics: Sequence[str]) -> Poll[ThrottledTopics]:
         self._topics_asked_at, self._topics = self._clock(), None
         try:
-            told = self._reader.topic_settings(topics, list(REPLICAS.values())) if topics else {}
+            told = self._reader.topic_values(topics, list(REPLICAS.values())) if topics else {}
         except KafkaError as error:
             return Poll({}, {WHOLE_CLUSTER: failure(error, self._clock())})
         if topics and not told:
-            message = "DescribeConfigs: no topic may be described; it needs DescribeConfigs on the topics"
+            message = "DescribeConfigs: no topic may be described; Klaxon's user needs DescribeConfigs on topics"
             return Poll({}, {WHOLE_CLUSTER: Failure("denied", message, self._clock())})
         found = {topic: _throttled(settings) for topic, settings in sorted(told.items())}
         self._topics = ThrottledTopics({topic: throttles for topic, throttles in found.items() if throttles})

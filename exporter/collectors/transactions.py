@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from exporter.collectors.base import NOT_PERMITTED, Clock, Known, Polls, failure, failures, good, poll_of
+from exporter.collectors.base import Clock, Known, Polls, failure, failures, good, poll_of
 from exporter.collectors.groups import LOADING, LOADING_KIND, MOVING_KIND, NOT_COORDINATOR
 from exporter.facts.partitions import END, LAST_STABLE, OffsetRows, PartitionTable, TopicFacts
 from exporter.facts.transactions import (
@@ -20,6 +20,7 @@ from exporter.facts.transactions import (
 from exporter.kafka.client import Answer, Answers, KafkaReader
 from exporter.kafka.errors import BrokerError
 from exporter.kafka.messages import error_name
+from exporter.kafka.rights import NOT_PERMITTED
 from exporter.reading import WHOLE_CLUSTER, Failure, Part, Poll
 
 STATE_TOPIC = "__transaction_state"
@@ -120,7 +121,7 @@ class TransactionsCollector:
         """transaction.max.timeout.ms of these brokers in seconds, or why it is not known."""
         now = self._clock()
         old = [n for n in sorted(nodes) if n not in self._max_timeouts or now - self._max_timeouts[n][1] >= REFRESH_S]
-        answers = self._reader.broker_settings(old, [MAX_TIMEOUT]) if old else {}
+        answers = self._reader.broker_values(old, [MAX_TIMEOUT]) if old else {}
         for node, answer in good(answers).items():
             if answer.value is not None and MAX_TIMEOUT in answer.value:
                 self._max_timeouts[node] = (int(answer.value[MAX_TIMEOUT]) / 1000, now)

@@ -12,6 +12,9 @@ from exporter.reading import WHOLE_CLUSTER, Coverage, Reading
 LONGEST_SKIP_S = 60.0
 """For so long the last tried legs of a node stand for it while the circuit breaker skips it."""
 
+UNSUPPORTED = "unsupported"
+"""The kind of failure of a source that cannot give the facts, whoever asks."""
+
 ALWAYS = ("self",)
 """What Klaxon knows of itself."""
 
@@ -36,7 +39,7 @@ def coverage(
         fresh_view = viewed_at is not None and now - viewed_at <= readings["cluster"].max_age
         taken["cluster"] = {WHOLE_CLUSTER: viewed_at} if fresh_view and viewed_at is not None else {}
     taken["legs"] = _probed(legs, pulsed_at, readings["cluster"], now)
-    expected = {name: r.expected for name, r in readings.items()}
+    expected = {name: _askable(r) for name, r in readings.items()}
     expected["legs"] = frozenset(legs) or frozenset({WHOLE_CLUSTER})
     viewed = taken["cluster"].get(WHOLE_CLUSTER)
     taken["departures"] = {} if viewed is None else {b: viewed for b in brokers if b not in undecided}
@@ -52,6 +55,14 @@ def coverage(
         {name: sources for name, sources in expected.items() if name not in gone},
         gone,
     )
+
+
+def _askable(reading: Reading[Any]) -> frozenset[int]:
+    """Without the sources that cannot give these facts at all while others can, as in the middle of an upgrade."""
+    able = frozenset(
+        s for s in reading.expected if s not in reading.failures or reading.failures[s].kind != UNSUPPORTED
+    )
+    return able or reading.expected
 
 
 def _fresh(reading: Reading[Any], now: float) -> dict[int, float]:

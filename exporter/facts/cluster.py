@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from exporter.facts.configs import Features
+
 
 class Role(StrEnum):
     """What a node does in KRaft (``process.roles``)."""
@@ -78,6 +80,8 @@ class Pulse:
     view: ClusterView | None = None
     api_versions: Mapping[int, tuple[int, int]] | None = None
     """Newest ApiVersions answer: api key -> (lowest, highest version)."""
+    features: Features | None = None
+    """Of the same answer."""
 
 
 @dataclass(frozen=True, slots=True)

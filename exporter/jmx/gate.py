@@ -62,8 +62,8 @@ def observe(
         and not lost
         and (state in STARTING_STATES if state is not None else young or not roles & {Role.BROKER})
     )
-    expected, missing = _beans(catalogue, answer, roles, version)
-    derived = [None, None, float(lost)] if starting else [float(expected), float(missing), float(lost)]
+    expected, missing, untold = _beans(catalogue, answer, roles, version)
+    derived = [None, None, float(lost), None] if starting else [expected, missing, float(lost), untold]
     columns, values, memory = _columns(answer, raw, derived, _open_gates(raw, ready), previous)
     return JmxNode(
         node_id=answer.node,
@@ -167,8 +167,10 @@ def _open_gates(raw: _Raw, ready: bool) -> frozenset[Gate]:
     return frozenset(gates)
 
 
-def _beans(catalogue: Catalogue, answer: JmxAnswer, roles: frozenset[Role], version: str | None) -> tuple[int, int]:
-    """How many named beans such a node has, and how many of them it did not give."""
+def _beans(
+    catalogue: Catalogue, answer: JmxAnswer, roles: frozenset[Role], version: str | None
+) -> tuple[int, int, int]:
+    """How many named beans such a node has, how many of them it did not give, and of how many the way of reading does not tell (these are in neither)."""
     parsed = parse_version(version)
 
     def counts(bean: str) -> bool:
@@ -179,7 +181,7 @@ def _beans(catalogue: Catalogue, answer: JmxAnswer, roles: frozenset[Role], vers
 
     given = sum(1 for b in answer.beans if b.request == b.bean and counts(b.bean))
     missing = sum(1 for bean in (*answer.missing, *answer.failed) if counts(bean))
-    return given + missing, missing
+    return given + missing, missing, sum(1 for bean in answer.untold if counts(bean))
 
 
 # --- columns ------------------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The process that holds the Java machine: reads beans over RMI for the daemon, a thread per target, and dies with it.
 
-Started as ``python -m exporter.jmx.jpype_child``. Frames come in on standard input: ``{"plan": id, "beans": […]}`` once per plan, then
-``{"read": id, "node": n, "host": h, "port": p, "plan": id, "deadline": seconds}`` per target. Frames go out on what was standard output: ``{"ready": true}``, then one
+Started as ``python -m exporter.jmx.jpype_child``. Frames come in on standard input: ``{"tls": null or {…}}`` first, ``{"plan": id, "beans": […]}`` once per plan, then
+``{"read": id, "node": n, "host": h, "port": p, "plan": id, "credentials": null or [user, password], "deadline": seconds}`` per target. Frames go out on what was standard output: ``{"ready": true}``, then one
 answer per read. A read that hangs keeps only its own thread busy; further reads of that target are answered at once until it comes back.
 """
 
@@ -29,6 +29,7 @@ from jpype import JImplements, JOverride
 
 from exporter.jmx.attributes import Parser, parser
 from exporter.jmx.frames import Frame, encode, read_frame
+from exporter.jmx.jpype_tls import default_context
 from exporter.jmx.transport import Attribute, Kind, Value
 
 JVM_FLAGS = (
@@ -53,6 +54,8 @@ CHANGING_S = 30.0
 CHANGING_REFRESH_S = 5.0
 """While named beans came or went lately (the node is starting or breaking), what patterns gave is used again for so long only."""
 PARENT_DEATH_SIGNAL = 1
+TLS_SOCKETS = "SslRMIClientSocketFactory"
+"""What a stub names when its node wants TLS."""
 _ENDPOINT = re.compile(r"endpoint:\[([^\],]*):(\d+)[\],]")
 
 
@@ -103,6 +106,7 @@ class Connection:
     server: Any
     connector: Any
     warnings: list[str]
+    credentials: list[str] | None
     found: dict[str, Found] = field(default_factory=dict)
     missing: frozenset[str] | None = None
     changed_at: float = 0.0
@@ -111,7 +115,7 @@ class Connection:
 class Java:
     """The few Java classes that a read needs, looked up once."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: dict[str, Any] | None) -> None:
         self.Socket = jpype.JClass("java.net.Socket")
         self.InetSocketAddress = jpype.JClass("java.net.InetSocketAddress")
         self.LocateRegistry = jpype.JClass("java.rmi.registry.LocateRegistry")
@@ -122,12 +126,14 @@ class Java:
         self.ServerException = jpype.JClass("java.rmi.ServerException")
         self.SocketTimeout = jpype.JClass("java.net.SocketTimeoutException")
         self.Security = jpype.JClass("java.lang.SecurityException")
+        self.Ssl = jpype.JClass("javax.net.ssl.SSLException")
         self.IO = jpype.JClass("java.io.IOException")
         self.Throwable = jpype.JClass("java.lang.Throwable")
-        self.environment = jpype.JClass("java.util.HashMap")()
-        # No thread of the connector may ping a hung node in between.
-        self.environment.put("jmx.remote.x.client.connection.check.period", jpype.JLong(0))
+        self.HashMap = jpype.JClass("java.util.HashMap")
         self.deadline = threading.local()
+        self.tls = tls is not None
+        sockets = default_context(tls).getSocketFactory() if tls is not None else None
+        self.registry_sockets = sockets if tls is not None and tls["registry"] else None
         self.factory = self._socket_factory()
 
     def _socket_factory(self) -> Any:
@@ -143,20 +149,38 @@ class Java:
                 made = java.Socket()
                 made.connect(java.InetSocketAddress(host, port), millis)
                 made.setSoTimeout(millis)
-                return made
+                return made if java.registry_sockets is None else java.over_tls(made, host, port)
 
         return BoundedSockets()
 
-    def connect(self, host: str, port: int, deadline: float) -> Connection:
+    def over_tls(self, made: Any, host: Any, port: int) -> Any:
+        """A connected socket under TLS, whose certificate must be for the host."""
+        assert self.registry_sockets is not None
+        wrapped = self.registry_sockets.createSocket(made, host, port, True)
+        parameters = wrapped.getSSLParameters()
+        parameters.setEndpointIdentificationAlgorithm("HTTPS")
+        wrapped.setSSLParameters(parameters)
+        return wrapped
+
+    def environment(self, credentials: list[str] | None) -> Any:
+        """What a connector is told (javax.management.remote)."""
+        made = self.HashMap()
+        # No thread of the connector may ping a hung node in between.
+        made.put("jmx.remote.x.client.connection.check.period", jpype.JLong(0))
+        if credentials is not None:
+            made.put("jmx.remote.credentials", jpype.JArray(jpype.JString)(credentials))
+        return made
+
+    def connect(self, host: str, port: int, credentials: list[str] | None, deadline: float) -> Connection:
         """A new connection; ReadFailed says what was in the way."""
         check_port(host, port, deadline)
         self.deadline.at = deadline
         stub = self._stub(host, port)
         warnings = self._check_stub(stub, host, port, deadline)
-        connector = self.RMIConnector(stub, self.environment)
+        connector = self.RMIConnector(stub, self.environment(credentials))
         try:
             connector.connect()
-            return Connection(connector.getMBeanServerConnection(), connector, warnings)
+            return Connection(connector.getMBeanServerConnection(), connector, warnings, credentials)
         except self.Security as error:
             raise ReadFailed("authentication", text_of(error)) from error
         except self.Throwable as error:
@@ -173,7 +197,14 @@ class Java:
 
     def _check_stub(self, stub: Any, host: str, port: int, deadline: float) -> list[str]:
         """The stub says where the node really listens (java.rmi.server.hostname); that port is checked too, since nothing bounds its connecting."""
-        named = endpoint(str(stub.toString()))
+        told = str(stub.toString())
+        if self.tls and TLS_SOCKETS not in told:
+            raise ReadFailed(
+                "connect", "the node's JMX does not use TLS (com.sun.management.jmxremote.ssl), and jmx.tls is set"
+            )
+        if TLS_SOCKETS in told and not self.tls:
+            raise ReadFailed("authentication", "the node's JMX wants TLS: set jmx.tls")
+        named = endpoint(told)
         if named is None or named == (host, port):
             return []
         where = f"{named[0]}:{named[1]}"
@@ -185,11 +216,13 @@ class Java:
         return [] if same_host(named[0], host) else [f"the node's JMX says that it is at {where}, not at {host}"]
 
     def kind_of(self, error: Any, otherwise: str) -> str:
-        """``timeout`` if that is at the root of a Java error."""
+        """``timeout`` or ``authentication`` if time or TLS is at the root of a Java error."""
         cause = error
         while cause is not None:
             if isinstance(cause, self.SocketTimeout):
                 return "timeout"
+            if isinstance(cause, self.Ssl):
+                return "authentication"
             cause = cause.getCause()
         return otherwise
 
@@ -240,6 +273,7 @@ class Job:
     host: str
     port: int
     plan: int
+    credentials: list[str] | None = field(repr=False)
     deadline: float
 
 
@@ -300,8 +334,10 @@ class Target:
             return {"error": "garbage", "message": f"{type(error).__name__}: {error}"[:500]}
 
     def _read(self, job: Job) -> Frame:
+        if self._connection is not None and self._connection.credentials != job.credentials:
+            self._drop()
         if self._connection is None:
-            self._connection = self._java.connect(job.host, job.port, job.deadline)
+            self._connection = self._java.connect(job.host, job.port, job.credentials, job.deadline)
         try:
             return self._read_beans(self._connection, self._plans[job.plan], job.deadline)
         except ReadFailed:
@@ -403,7 +439,14 @@ class Sender:
 
 def serve(sender: Sender) -> None:
     """Take frames until the parent is gone."""
-    java = Java()
+    first = read_frame(lambda size: os.read(0, size))
+    if first is None:
+        return
+    try:
+        java = Java(first["tls"])
+    except jpype.JException as error:
+        sender.send({"tls": text_of(error)})
+        return
     sender.send({"ready": True})
     plans: dict[int, list[PlannedBean]] = {}
     targets: dict[tuple[str, int], Target] = {}
@@ -415,7 +458,9 @@ def serve(sender: Sender) -> None:
             plans[frame["plan"]] = [planned_bean(*bean) for bean in frame["beans"]]
             continue
         deadline = time.monotonic() + frame["deadline"]
-        job = Job(frame["read"], frame["node"], frame["host"], frame["port"], frame["plan"], deadline)
+        job = Job(
+            frame["read"], frame["node"], frame["host"], frame["port"], frame["plan"], frame["credentials"], deadline
+        )
         address = (job.host, job.port)
         if address not in targets or targets[address].retired:
             targets[address] = Target(java, plans, sender.send)

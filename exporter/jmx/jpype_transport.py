@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from exporter.jmx.errors import BY_KIND, JmxChildDied, JmxError, JmxHung, JmxTimeout
+from exporter.jmx.access import Pem, TlsFiles
+from exporter.jmx.errors import BY_KIND, JmxChildDied, JmxDenied, JmxError, JmxHung, JmxTimeout
 from exporter.jmx.frames import Frame, FrameError, encode, read_frame
 from exporter.jmx.transport import BeanValues, JmxAnswer, Plan, Target, split_address
 
@@ -47,11 +48,22 @@ class _Read:
     answers: dict[int, JmxAnswer] = field(default_factory=dict)
 
 
-class _Child:
-    """One life of the child process."""
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A target, ready for the child."""
 
-    def __init__(self, started: float) -> None:
+    target: Target
+    host: str
+    port: int
+    credentials: tuple[str, str] | None = field(repr=False)
+
+
+class _Child:
+    """One life of the child process, with the TLS files' text as it was when the life began."""
+
+    def __init__(self, started: float, pem: Pem | None) -> None:
         self.started = started
+        self.pem = pem
         self.ready = False
         self.over = False
         self.write_lock = threading.Lock()
@@ -99,10 +111,17 @@ class _Child:
 class JpypeTransport:
     """Reads over JPype in a child process that is started at the first read and again whenever it dies, with growing pauses.
 
-    Safe for several threads. ``clock`` gives Unix seconds for ``taken_at``.
+    Safe for several threads. With ``tls`` every node must use TLS; when those files change, the child is started anew with them. ``clock`` gives Unix seconds for
+    ``taken_at``.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        tls: TlsFiles | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tls = tls
         self._clock = clock
         self._monotonic = monotonic
         self._changed = threading.Condition()
@@ -111,6 +130,7 @@ class JpypeTransport:
         self._child: _Child | None = None
         self._supervisor: threading.Thread | None = None
         self._last_end = ""
+        self._tls_fault = ""
         self._frames = 0
         self._silent_reads = 0
         self._hung: dict[str, float] = {}
@@ -128,18 +148,24 @@ class JpypeTransport:
         """See JmxTransport. Until the Java machine runs (0.4 s), reads wait within their deadline."""
         started = self._monotonic()
         deadline = started + deadline_s
+        requests, denied = self._requests(targets, started)
+        targets = [r.target for r in requests]
         if not targets:
-            return {}
+            return denied
+        try:
+            self._renew()
+        except JmxDenied as error:
+            return denied | {t.node: self._failed(t, started, JmxDenied(error.args[0])) for t in targets}
         self._start()
         child = self._ready_child(deadline)
         if child is None:
-            return self._all_failed(targets, started, self._no_child())
+            return denied | self._all_failed(targets, started, self._no_child())
         with self._changed:
             read_id = self._next_id = self._next_id + 1
-            read = self._reads[read_id] = _Read({t.node: t for t in targets})
+            read = self._reads[read_id] = _Read({t.node: t for t in targets}, denied)
             frames_before = self._frames
         try:
-            if not self._send(child, read_id, targets, deadline, deadline_s):
+            if not self._send(child, read_id, requests, deadline, deadline_s):
                 self._kill(child, "it takes no requests")
                 read.answers.update(self._all_failed(targets, started, "the Java process ended"))
                 read.open.clear()
@@ -156,24 +182,50 @@ class JpypeTransport:
         self._judge(child, silent=bool(late) and self._frames == frames_before)
         return read.answers
 
-    def _send(self, child: _Child, read_id: int, targets: Sequence[Target], deadline: float, deadline_s: float) -> bool:
+    def _requests(self, targets: Sequence[Target], started: float) -> tuple[list[_Request], dict[int, JmxAnswer]]:
+        """What the child is to read, and the answers of those whose password cannot be read. ValueError for an address that is none."""
+        requests: list[_Request] = []
+        denied: dict[int, JmxAnswer] = {}
+        for target in targets:
+            host, port = split_address(target.address)
+            try:
+                requests.append(_Request(target, host, port, target.access.credentials()))
+            except JmxDenied as error:
+                denied[target.node] = self._failed(target, started, error)
+        return requests, denied
+
+    def _renew(self) -> None:
+        """End a child that was given other TLS files than there are now. Raises JmxDenied where they cannot be used."""
+        if self._tls is None:
+            return
+        pem = self._tls.read()
+        with self._changed:
+            child = self._child
+        if child is not None and child.pem != pem:
+            self._tls_fault = ""
+            self._kill(child, "the files of jmx.tls have changed")
+
+    def _send(
+        self, child: _Child, read_id: int, requests: Sequence[_Request], deadline: float, deadline_s: float
+    ) -> bool:
         frames: list[bytes] = []
         child_deadline = deadline - self._monotonic() - min(GRACE_S, deadline_s / 10)
-        addresses = [split_address(t.address) for t in targets]
         with child.write_lock:
-            for target, (host, port) in zip(targets, addresses, strict=True):
-                plan_id = child.plans.get(target.plan)
+            for request in requests:
+                plan = request.target.plan
+                plan_id = child.plans.get(plan)
                 if plan_id is None:
-                    plan_id = child.plans[target.plan] = next(child.plan_ids)
-                    frames.append(encode(_plan_frame(plan_id, target.plan)))
+                    plan_id = child.plans[plan] = next(child.plan_ids)
+                    frames.append(encode(_plan_frame(plan_id, plan)))
                 frames.append(
                     encode(
                         {
                             "read": read_id,
-                            "node": target.node,
-                            "host": host,
-                            "port": port,
+                            "node": request.target.node,
+                            "host": request.host,
+                            "port": request.port,
                             "plan": plan_id,
+                            "credentials": request.credentials,
                             "deadline": max(0.05, child_deadline),
                         }
                     )
@@ -182,7 +234,8 @@ class JpypeTransport:
 
     def _ready_child(self, deadline: float) -> _Child | None:
         def ready() -> bool:
-            return self._closed.is_set() or (self._child is not None and self._child.ready)
+            over = self._closed.is_set() or bool(self._tls_fault)
+            return over or (self._child is not None and self._child.ready)
 
         with self._changed:
             self._changed.wait_for(ready, max(0.0, deadline - self._monotonic()))
@@ -194,7 +247,8 @@ class JpypeTransport:
         return f"the Java process is not ready yet{self._last_end and f'; before, it ended: {self._last_end}'}"
 
     def _all_failed(self, targets: Iterable[Target], started: float, message: str) -> dict[int, JmxAnswer]:
-        return {t.node: self._failed(t, started, JmxChildDied(message)) for t in targets}
+        fault = self._tls_fault
+        return {t.node: self._failed(t, started, JmxDenied(fault) if fault else JmxChildDied(message)) for t in targets}
 
     def _failed(self, target: Target, started: float, error: JmxError) -> JmxAnswer:
         error.node, error.address = target.node, target.address
@@ -207,8 +261,11 @@ class JpypeTransport:
         with self._changed:
             self._frames += 1
             if "ready" in frame:
+                self._tls_fault = ""
                 if self._child is not None:
                     self._child.ready = True
+            elif "tls" in frame:
+                self._tls_fault = f"jmx.tls cannot be used: {frame['tls']}"
             else:
                 read = self._reads.get(frame["read"])
                 target = read.open.pop(frame["node"], None) if read is not None else None
@@ -263,8 +320,9 @@ class JpypeTransport:
 
     def _one_life(self, started: float) -> None:
         try:
-            child = _Child(started)
-        except OSError as error:
+            child = _Child(started, self._tls.read() if self._tls is not None else None)
+            child.write(encode({"tls": self._tls_frame(child.pem)}), started + START_LIMIT_S, self._monotonic)
+        except (OSError, JmxDenied) as error:
             self._last_end = f"it cannot be started: {error}"
             log.error("JMX: the Java process cannot be started: %s", error)
             return
@@ -283,6 +341,9 @@ class JpypeTransport:
             reason = f"it sent nonsense ({error})"
         watchdog.cancel()
         self._bury(child, reason)
+
+    def _tls_frame(self, pem: Pem | None) -> Frame | None:
+        return {**asdict(pem), "registry": self._tls.registry} if self._tls is not None and pem is not None else None
 
     def _bury(self, child: _Child, reason: str) -> None:
         with self._changed:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from exporter.jmx.access import OPEN, Access
 from exporter.jmx.errors import JmxError
 
 Value = float | str | None
@@ -60,11 +61,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A node's JMX port (``host:port``, IPv6 in brackets) and what to read there."""
+    """A node's JMX port, or that of its jmx_exporter (``host:port``, IPv6 in brackets), what to read there and how to get in."""
 
     node: int
     address: str
     plan: Plan
+    access: Access = OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class JmxAnswer:
     """What one node gave. ``taken_at`` is when the read ended (Unix seconds), ``seconds`` how long it took.
 
     ``missing`` are named beans of the plan that the node does not have, ``failed`` those that it has and could not give (bean -> why): both are facts about the
-    node, as an answer with missing beans is an answer. With ``error`` there are no values. ``warnings`` are for the operator (the stub names another host).
+    node, as an answer with missing beans is an answer. ``untold`` are beans of the plan of which this way of reading has never told (a page whose rules leave them
+    out): they say nothing about the node. With ``error`` there are no values. ``warnings`` are for the operator (the stub names another host).
     """
 
     node: int
@@ -95,12 +98,13 @@ class JmxAnswer:
     beans: tuple[BeanValues, ...] = ()
     missing: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    untold: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     error: JmxError | None = None
 
 
 class JmxTransport(Protocol):
-    """A way to read beans: ``jpype`` (``exporter.jmx.jpype_transport``); more can stand behind the same calls."""
+    """A way to read beans: ``jpype``, ``jmxquery`` and ``prometheus``; exporter.jmx.transports hands them out."""
 
     def read(self, targets: Sequence[Target], deadline_s: float) -> Mapping[int, JmxAnswer]:
         """Read all targets at once, each on its own: an answer per node, with its error where it failed, never later than the deadline.

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.cluster import Node, Pulse
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
@@ -41,6 +43,10 @@ class KafkaReader(Protocol):
     @property
     def cluster(self) -> str:
         """The configured name of the cluster (the label ``cluster``)."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections to the cluster use TLS."""
 
     def expect(self, nodes: Iterable[Node]) -> None:
         """Set the nodes to know of from before (the book): they are probed though no metadata names them. Adds to what is known."""
@@ -85,16 +91,34 @@ class KafkaReader(Protocol):
     def log_dirs(self, nodes: Iterable[int]) -> Answers[LogDirTable]:
         """DescribeLogDirs of each broker."""
 
+    def broker_settings(self, nodes: Iterable[int]) -> Answers[Settings]:
+        """DescribeConfigs of each broker by itself: every setting in force with its source, sensitive values left out; the same object while nothing changed."""
+
+    def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
+        """The settings of ``exporter.kafka.configs.TOPIC_KEYS`` in force per topic, one DescribeConfigs for all; the same object while nothing changed.
+
+        Topics that may not be described are left out; raises BrokerError where that is so of all.
+        """
+
+    def client_quotas(self) -> Sequence[Quota]:
+        """DescribeClientQuotas: every limit of users, clients and addresses."""
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        """What each listener shows in a TLS handshake of its own, in the order asked; those that give nothing say why. No request of Kafka's."""
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        """The certificates in the files of the security settings; empty where there are none."""
+
     def quorum(self) -> Quorum:
         """DescribeQuorum, on a connection of its own since the broker forwards it to the controller and may hang with it."""
 
     def reassignments(self) -> tuple[Move, ...]:
         """ListPartitionReassignments (KIP-455) of every topic, forwarded to the controller."""
 
-    def broker_settings(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
+    def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
         """These settings in force on each broker, of the broker itself (DescribeConfigs); those without a value are left out."""
 
-    def topic_settings(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """These settings in force per topic, one DescribeConfigs for all; topics that may not be described are left out."""
 
     def list_transactions(self, nodes: Iterable[int]) -> Answers[tuple[TransactionListing, ...]]:

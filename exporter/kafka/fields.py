@@ -10,9 +10,11 @@ from exporter.kafka.errors import BadAnswer
 
 T = TypeVar("T")
 
+_INT8 = struct.Struct(">b")
 _INT16 = struct.Struct(">h")
 _INT32 = struct.Struct(">i")
 _INT64 = struct.Struct(">q")
+_FLOAT64 = struct.Struct(">d")
 
 
 def read_all(body: memoryview | bytes, request: str, read: Callable[[FieldReader], T]) -> T:
@@ -57,6 +59,10 @@ class FieldReader:
         if self.at != self.size:
             raise self.bad(f"{self.size - self.at} bytes are left over at byte {self.at}")
 
+    def int8(self) -> int:
+        self.at += 1
+        return int(_INT8.unpack_from(self.body, self.at - 1)[0])
+
     def int16(self) -> int:
         self.at += 2
         return int(_INT16.unpack_from(self.body, self.at - 2)[0])
@@ -68,6 +74,10 @@ class FieldReader:
     def int64(self) -> int:
         self.at += 8
         return int(_INT64.unpack_from(self.body, self.at - 8)[0])
+
+    def float64(self) -> float:
+        self.at += 8
+        return float(_FLOAT64.unpack_from(self.body, self.at - 8)[0])
 
     def varint(self) -> int:
         """An unsigned varint of at most 32 bits."""

@@ -18,7 +18,7 @@ from kafka.protocol.admin import (
     ListGroupsRequest,
     ListGroupsResponse,
 )
-from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse
+from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from exporter.facts.cluster import ClusterView, Node, Role
 from exporter.facts.groups import GroupDescription, GroupListing, Member
@@ -80,24 +80,6 @@ def decoded(response: Any, body: memoryview, api: Api, read: Callable[[Any], T])
 
 
 # --- nodes
-
-
-def api_versions_request() -> bytes:
-    return bytes(
-        ApiVersionsRequest(
-            version=API_VERSIONS.version, client_software_name="klaxon", client_software_version="1"
-        ).encode()
-    )
-
-
-def api_versions(body: memoryview) -> Versions:
-    """Api key -> (lowest, highest version). Raises BadAnswer, BrokerError."""
-
-    def read(answer: Any) -> Versions:
-        raise_for(answer.error_code, API_VERSIONS.name)
-        return {k.api_key: (k.min_version, k.max_version) for k in answer.api_keys}
-
-    return decoded(ApiVersionsResponse, body, API_VERSIONS, read)
 
 
 def describe_cluster_request() -> bytes:

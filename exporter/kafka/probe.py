@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Pulse
-from exporter.kafka import messages
+from exporter.facts.configs import Features
+from exporter.kafka import api_versions, messages
 from exporter.kafka.api import Api
 from exporter.kafka.bounded import Deadline
 from exporter.kafka.connection import Connection
@@ -18,7 +19,7 @@ _BEFORE_TCP = ("queue", "name look-up", "connect")
 
 
 class Probe:
-    """Probes one node over a kept connection. Answers that are the same bytes as last time are not decoded again."""
+    """Probes one node over a kept connection. A view that is the same bytes as last time is not decoded again."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Probe:
         self._count = count
         self._connected_in = 0.0
         self.versions: messages.Versions | None = None
-        self._versions_body = b""
+        self._features: Features | None = None
         self._view: ClusterView | None = None
         self._view_body = b""
 
@@ -54,7 +55,7 @@ class Probe:
             view = self._metadata(legs, deadline)
         for name in (LegName.TCP, LegName.API_VERSIONS, LegName.METADATA):
             legs.setdefault(name, Leg(LegState.SKIPPED, 0.0, self._clock(), "an earlier leg failed"))
-        return Pulse(self._node, legs, view, self.versions)
+        return Pulse(self._node, legs, view, self.versions, self._features)
 
     def _tcp(self, legs: dict[LegName, Leg], deadline: Deadline) -> bool:
         begun = self._monotonic()
@@ -78,9 +79,7 @@ class Probe:
     def _api_versions(self, legs: dict[LegName, Leg], deadline: Deadline, kept: bool) -> bool:
         begun = self._monotonic()
         try:
-            body = self._call(messages.API_VERSIONS, messages.api_versions_request(), deadline)
-            if body != self._versions_body:
-                self.versions, self._versions_body = messages.api_versions(memoryview(body)), body
+            self._learn_versions(deadline, kept)
         except ConnectionLost as error:
             if kept:
                 # It was closed since the last pulse: what a new one meets is the truth.
@@ -96,6 +95,20 @@ class Probe:
             return False
         legs[LegName.API_VERSIONS] = Leg(LegState.OK, self._monotonic() - begun, self._clock())
         return True
+
+    def _learn_versions(self, deadline: Deadline, kept: bool) -> None:
+        """All features are asked for only where the broker at this connection's other end has said that it can tell them: another one may be there since."""
+        whole = api_versions.WITH_ALL_FEATURES
+        if not (kept and self.versions is not None and messages.offers(self.versions, whole)):
+            offer = self._offer(messages.API_VERSIONS, deadline)
+            if not messages.offers(offer.versions, whole):
+                self.versions, self._features = offer.versions, offer.features
+                return
+        offer = self._offer(whole, deadline)
+        self.versions, self._features = offer.versions, offer.features
+
+    def _offer(self, api: Api, deadline: Deadline) -> api_versions.Offer:
+        return api_versions.offer(memoryview(self._call(api, api_versions.request(), deadline)))
 
     def _metadata(self, legs: dict[LegName, Leg], deadline: Deadline) -> ClusterView | None:
         begun = self._monotonic()

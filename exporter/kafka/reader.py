@@ -6,27 +6,33 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
+from exporter.facts.certificates import CertificateFile, Listener, Shown
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
 from exporter.facts.quorum import Quorum
 from exporter.facts.reassignments import Move
 from exporter.facts.transactions import ProducerAnswer, Transaction, TransactionListing
-from exporter.kafka import messages, messages_moves, messages_transactions, wire
-from exporter.kafka.bounded import Monotonic, Resolve
+from exporter.kafka import certificates, configs, messages, messages_moves, messages_transactions, wire
+from exporter.kafka.bounded import Deadline, Monotonic, Resolve
 from exporter.kafka.client import Answer, Answers
+from exporter.kafka.errors import KafkaError
 from exporter.kafka.peers import Lane, Peers, Timeouts
 from exporter.kafka.security import PLAINTEXT, SecurityConfig
 
 __all__ = ["Lane", "Reader", "Timeouts"]
 
 T = TypeVar("T")
+
+MOST_HANDSHAKES = 8
+"""So many listeners are asked for their certificates at once."""
 
 
 class Reader(Peers):
@@ -48,6 +54,7 @@ class Reader(Peers):
         )
         self._metadata = wire.MetadataDecoder()
         self._metadata_lock = threading.Lock()
+        self._remembered: dict[str, tuple[bytes, object]] = {}
         self._ready: dict[OffsetKind, tuple[PartitionTable, dict[int, bytes]]] = {}
 
     def partitions(self) -> PartitionTable:
@@ -149,23 +156,55 @@ class Reader(Peers):
         decoder = peer.log_dirs if peer is not None else wire.LogDirsDecoder()
         return self._ask(node, messages.DESCRIBE_LOG_DIRS, wire.log_dirs_request, decoder.decode)
 
+    def broker_settings(self, nodes: Iterable[int]) -> Answers[Settings]:
+        running = {
+            n: self._ask(
+                n,
+                messages.DESCRIBE_CONFIGS,
+                partial(configs.broker_settings_request, n),
+                self._once(n, "settings", configs.broker_settings),
+            )
+            for n in nodes
+        }
+        return self._gathered(running)
+
+    def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
+        return self._any(
+            messages.DESCRIBE_CONFIGS,
+            lambda: configs.topic_settings_request(topics),
+            _remembering(self._remembered, "topic settings", configs.topic_settings),
+        )
+
+    def client_quotas(self) -> Sequence[Quota]:
+        return self._any(configs.DESCRIBE_CLIENT_QUOTAS, configs.client_quotas_request, configs.client_quotas)
+
+    @property
+    def tls(self) -> bool:
+        return self._credentials.security.tls
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        with ThreadPoolExecutor(MOST_HANDSHAKES, thread_name_prefix=f"certificates {self._cluster}") as pool:
+            return list(pool.map(self._shown, listeners))
+
+    def _shown(self, listener: Listener) -> Shown:
+        def deadline() -> Deadline:
+            return Deadline(self._timeouts.pulse, self._monotonic)
+
+        try:
+            return Shown(
+                listener, certificates.chain_of(listener, self._credentials.security, self._resolver, deadline)
+            )
+        except KafkaError as error:
+            return Shown(listener, None, error.kind, str(error.args[0]))
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        return certificates.own_certificates(self._credentials.security)
+
     def _once(self, node: int, what: str, read: Callable[[memoryview], T]) -> Callable[[memoryview], T]:
-        """``read``, again only when the answer is other bytes than last time."""
-
-        def remembered(body: memoryview) -> T:
-            with self._lock:
-                peer = self._peers.get(node)
-            # Bytes are compared in one go, a memoryview byte by byte. The throttle time, which comes first, says nothing.
-            told = bytes(body[4:])
-            known = peer.remembered.get(what) if peer is not None else None
-            if known is not None and known[0] == told:
-                return known[1]  # type: ignore[return-value]
-            value = read(body)
-            if peer is not None:
-                peer.remembered[what] = (told, value)
-            return value
-
-        return remembered
+        """``read``, again only when the node's answer is other bytes than last time."""
+        with self._lock:
+            peer = self._peers.get(node)
+        return _remembering(peer.remembered if peer is not None else {}, what, read)
 
     def quorum(self) -> Quorum:
         return self._forward(
@@ -182,7 +221,7 @@ class Reader(Peers):
             lambda body, _: messages_moves.reassignments(body),
         )
 
-    def broker_settings(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
+    def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
         running = {
             n: self._ask(
                 n,
@@ -194,7 +233,7 @@ class Reader(Peers):
         }
         return self._gathered(running)
 
-    def topic_settings(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         return self._any(
             messages.DESCRIBE_CONFIGS,
             partial(messages_moves.settings_request, messages_moves.TOPIC_RESOURCE, topics, names),
@@ -238,3 +277,21 @@ class Reader(Peers):
             for n, wanted in partitions.items()
         }
         return self._gathered(running)
+
+
+def _remembering(
+    remembered: dict[str, tuple[bytes, object]], what: str, read: Callable[[memoryview], T]
+) -> Callable[[memoryview], T]:
+    """``read``, again only when the answer is other bytes than the ones remembered under this name."""
+
+    def once(body: memoryview) -> T:
+        # Bytes are compared in one go, a memoryview byte by byte. The throttle time, which comes first, says nothing.
+        told = bytes(body[4:])
+        known = remembered.get(what)
+        if known is not None and known[0] == told:
+            return known[1]  # type: ignore[return-value]
+        value = read(body)
+        remembered[what] = (told, value)
+        return value
+
+    return once

@@ -9,7 +9,10 @@ from types import MappingProxyType
 from exporter.jmx import catalogue as jmx
 from exporter.metrics.rows import (
     blast,
+    certificates,
     cluster,
+    configs,
+    features,
     groups,
     itself,
     log_dirs,
@@ -36,11 +39,14 @@ __all__ = [
 
 KAFKA_ROWS: tuple[MetricRow, ...] = (
     *cluster.ROWS,
+    *features.ROWS,
     *quorum.ROWS,
     *topics.ROWS,
     *offsets.ROWS,
     *groups.ROWS,
     *log_dirs.ROWS,
+    *configs.ROWS,
+    *certificates.ROWS,
     *reassignments.ROWS,
     *transactions.ROWS,
     *blast.ROWS,

@@ -10,21 +10,45 @@ from typing import Final
 import numpy as np
 from isal import igzip
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
-from exporter.blocks import Block
+from exporter.blocks import Block, LabelSets
 from exporter.metrics.catalogue import MetricRow
-from exporter.metrics.writer import CONTENT_TYPE, Writer, WriterError, check, header
+from exporter.metrics.negotiation import Format, gzip_accepted, negotiated
+from exporter.metrics.subsets import Subsets
+from exporter.metrics.writer import Writer, WriterError, check, header, openmetrics_header
 
 _LEVEL = 1
 _OWN_MEMBER_FROM: Final = 16 * 1024
 """Bytes from which lines are compressed apart; smaller ones share a gzip member with their neighbours."""
 _RUN_UP_TO: Final = 64 * 1024
+_EOF: Final = b"# EOF\n"
+
+NO_BROKER: Final = "none"
+"""Asks for the series that are of no one broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a scrape wants: one cluster or all, in it the series of one broker (its node id), those of none (NO_BROKER), or all."""
+
+    cluster: str | None = None
+    broker: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self == EVERYTHING
+
+
+EVERYTHING: Final = Scope()
 
 
 class Page:
     """What ``/metrics`` shows. ``publish`` and ``render`` may be called from any thread; a scrape sees one state of all clusters, never half of a publish.
 
     A family stands once on the page, the lines of all clusters together, in the catalogue's order. The process's own registry comes last, read at each scrape.
+    The page of everything as text is put together when it is published; every other one when it is first asked for after that. Both formats share the
+    rendered lines, since only the lines above them differ.
     """
 
     def __init__(self, catalogue: Mapping[str, MetricRow], registry: CollectorRegistry | None = None) -> None:
@@ -35,9 +59,10 @@ class Page:
             if (row := catalogue.get(name)) is not None and row.cluster:
                 raise WriterError(name, "is a family of clusters, the process's registry must not expose it too")
         self._writer = Writer()
-        self._headers: dict[str, _Text] = {}
+        self._subsets = Subsets()
+        self._headers: dict[tuple[Format, str], _Text] = {}
         self._lock = Lock()
-        self._state = _State({}, {None: _View((), {})})
+        self._state = _State({}, {_READY: _View((), {})})
 
     def publish(self, cluster: str, blocks: Mapping[str, Sequence[Block]]) -> None:
         """Replaces everything the page shows of this cluster; ``blocks`` are by collector, and none at all takes the cluster off the page.
@@ -55,18 +80,30 @@ class Page:
                 clusters[cluster] = lines
             self._state = self._assembled(clusters, before)
 
-    def render(self, accept_encoding: str, cluster: str | None = None) -> tuple[Mapping[str, str], Iterable[bytes]]:
-        """Headers and body of one scrape, of one cluster or of all; only the page of all ends with the process's own metrics.
+    def render(
+        self, accept_encoding: str, scope: Scope = EVERYTHING, accept: str = ""
+    ) -> tuple[Mapping[str, str], Iterable[bytes]]:
+        """Headers and body of one scrape; only the page of everything ends with the process's own metrics.
 
-        The body is one gzip stream of several members if ``accept_encoding`` (the request's header) allows it.
+        ``accept`` and ``accept_encoding`` are the request's headers: the body is OpenMetrics or text, and one gzip stream of several members if that is allowed.
         """
-        view = self._view(cluster)
-        own = generate_latest(self._registry) if self._registry is not None and cluster is None else b""
-        headers = {"content-type": CONTENT_TYPE, "vary": "accept-encoding"}
-        if not gzip_accepted(accept_encoding):
-            return headers, _Body([text.plain for text in view.texts], own)
-        members = [text.packed for text in view.texts]
-        return {**headers, "content-encoding": "gzip"}, _Body(members, _pack(own) if own or not members else b"")
+        format = negotiated(accept)
+        view = self._view(_Key(scope, format))
+        return _answer(accept_encoding, format, view.texts, self._own(format) if scope.whole else _end(format))
+
+    def render_own(self, accept_encoding: str, accept: str = "") -> tuple[Mapping[str, str], Iterable[bytes]]:
+        """The process's own metrics alone."""
+        format = negotiated(accept)
+        return _answer(accept_encoding, format, (), self._own(format))
+
+    def _own(self, format: Format) -> bytes:
+        """What the registry says now, with the end of the page."""
+        if self._registry is None:
+            return _end(format)
+        if format is Format.TEXT:
+            return generate_latest(self._registry)
+        own: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+        return own
 
     # --- publishing
 
@@ -94,30 +131,31 @@ class Page:
         return tuple(
             lines
             if (lines := known.get(block.labels)) is not None and _same(lines.block, block)
-            else _Lines(
-                block, tuple(_Text(chunk) for chunk in self._writer.render(self._catalogue[name], cluster, block))
-            )
+            else self._lines(cluster, block)
             for block in blocks
         )
 
-    def _assembled(self, clusters: dict[str, Families], before: _State) -> _State:
-        older = {shown: view.runs for shown, view in before.views.items()}
-        return _State(clusters, {None: self._viewed(clusters, older.get(None, {}))}, older)
+    def _lines(self, cluster: str, block: Block) -> _Lines:
+        chunks = self._writer.render(self._catalogue[block.metric], cluster, block)
+        return _Lines(block, tuple(_Text(chunk) for chunk in chunks))
 
-    def _view(self, cluster: str | None) -> _View:
-        """The view of one cluster is put together when it is first asked for after a publish."""
+    def _assembled(self, clusters: dict[str, Families], before: _State) -> _State:
+        older = {key: view.runs for key, view in before.views.items()}
+        return _State(clusters, {_READY: self._viewed(clusters, Format.TEXT, older.get(_READY, {}))}, older)
+
+    def _view(self, key: _Key) -> _View:
+        """Views that are not ready are put together when they are first asked for after a publish."""
         state = self._state
-        view = state.views.get(cluster)
+        view = state.views.get(key)
         if view is None:
-            of_cluster = {name: families for name, families in state.clusters.items() if name == cluster}
-            view = self._viewed(of_cluster, state.older.get(cluster, {}))
-            state.views[cluster] = view
+            view = self._viewed(self._within(key.scope, state.clusters), key.format, state.older.get(key, {}))
+            state.views[key] = view
         return view
 
-    def _viewed(self, clusters: Mapping[str, Families], known: Runs) -> _View:
+    def _viewed(self, clusters: Mapping[str, Families], format: Format, known: Runs) -> _View:
         texts: list[_Text] = []
         runs: Runs = {}
-        for run in _runs(self._in_order(clusters)):
+        for run in _runs(self._in_order(clusters, format)):
             if len(run) == 1:
                 text = run[0]
             else:
@@ -126,31 +164,70 @@ class Page:
             texts.append(text)
         return _View(tuple(texts), runs)
 
-    def _in_order(self, clusters: Mapping[str, Families]) -> Iterator[_Text]:
-        present = {name for families in clusters.values() for name in families}
+    def _in_order(self, clusters: Mapping[str, Families], format: Format) -> Iterator[_Text]:
+        present = {
+            name for families in clusters.values() for name, of in families.items() if any(one.chunks for one in of)
+        }
         ordered = sorted(clusters.items())
         for name in self._catalogue:
             if name in present:
-                yield self._header(name)
+                yield self._header(name, format)
                 for _, families in ordered:
                     for lines in families.get(name, ()):
                         yield from lines.chunks
 
-    def _header(self, name: str) -> _Text:
-        text = self._headers.get(name)
+    def _header(self, name: str, format: Format) -> _Text:
+        text = self._headers.get((format, name))
         if text is None:
-            text = self._headers.setdefault(name, _Text(header(self._catalogue[name])))
+            made = openmetrics_header if format is Format.OPENMETRICS else header
+            text = self._headers.setdefault((format, name), _Text(made(self._catalogue[name])))
         return text
 
+    # --- parts of the page
 
-def gzip_accepted(accept_encoding: str) -> bool:
-    """Whether the header of a request allows gzip (RFC 9110: a weight of 0 forbids it)."""
-    for part in accept_encoding.lower().split(","):
-        coding, *parameters = (piece.strip() for piece in part.split(";"))
-        if coding in ("gzip", "x-gzip"):
-            weights = [p.partition("=")[2].strip() for p in parameters if p.partition("=")[0].strip() == "q"]
-            return not weights or any(character in "123456789" for character in weights[0])
-    return False
+    def _within(self, scope: Scope, clusters: Mapping[str, Families]) -> Mapping[str, Families]:
+        """What of the clusters is in the scope."""
+        chosen = {name: found for name, found in clusters.items() if scope.cluster in (None, name)}
+        if scope.broker is None:
+            return chosen
+        return {
+            cluster: {name: self._of_broker(cluster, lines, scope.broker) for name, lines in families.items()}
+            for cluster, families in chosen.items()
+        }
+
+    def _of_broker(self, cluster: str, lines: Sequence[_Lines], broker: str) -> tuple[_Lines, ...]:
+        """The lines of one broker, or those of families without the label."""
+        if broker == NO_BROKER:
+            return tuple(one for one in lines if "broker" not in one.block.labels.names)
+        own = ((one, one.of_broker.get(broker)) for one in lines if "broker" in one.block.labels.names)
+        return tuple(
+            known or one.of_broker.setdefault(broker, self._lines(cluster, self._some(one.block, broker)))
+            for one, known in own
+        )
+
+    def _some(self, block: Block, broker: str) -> Block:
+        return self._subsets.of(block, broker, lambda labels: _rows_of(labels, broker))
+
+
+def _rows_of(labels: LabelSets, broker: str) -> list[int]:
+    place = labels.names.index("broker")
+    return [i for i, row in enumerate(labels.rows) if row[place] == broker]
+
+
+def _end(format: Format) -> bytes:
+    """What a page without the registry ends with."""
+    return _EOF if format is Format.OPENMETRICS else b""
+
+
+def _answer(
+    accept_encoding: str, format: Format, texts: Sequence[_Text], last: bytes
+) -> tuple[Mapping[str, str], Iterable[bytes]]:
+    """Headers and body from what lies ready and from what was made for this scrape."""
+    headers = {"content-type": str(format), "vary": "accept, accept-encoding"}
+    if not gzip_accepted(accept_encoding):
+        return headers, _Body([text.plain for text in texts], last)
+    members = [text.packed for text in texts]
+    return {**headers, "content-encoding": "gzip"}, _Body(members, _pack(last) if last or not members else b"")
 
 
 class _Text:
@@ -174,11 +251,21 @@ class _Text:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lines:
-    """A block and what was rendered of it."""
+    """A block and what was rendered of it, whole and by broker."""
 
     block: Block
     chunks: tuple[_Text, ...]
+    of_broker: dict[str, _Lines] = field(default_factory=dict)
 
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    scope: Scope
+    format: Format
+
+
+_READY: Final = _Key(EVERYTHING, Format.TEXT)
+"""The view that every publish puts together."""
 
 Families = Mapping[str, tuple[_Lines, ...]]
 Runs = dict[tuple[_Text, ...], _Text]
@@ -186,7 +273,7 @@ Runs = dict[tuple[_Text, ...], _Text]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """The page of all clusters or of one: its texts in order, and which of them were joined from which."""
+    """A page or a part of one: its texts in order, and which of them were joined from which."""
 
     texts: tuple[_Text, ...]
     runs: Runs
@@ -195,8 +282,8 @@ class _View:
 @dataclass(frozen=True, slots=True, eq=False)
 class _State:
     clusters: Mapping[str, Families]
-    views: dict[str | None, _View]
-    older: Mapping[str | None, Runs] = field(default_factory=dict)
+    views: dict[_Key, _View]
+    older: Mapping[_Key, Runs] = field(default_factory=dict)
     """What was joined in the state before: what did not change is taken over."""
 
 

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.blocks import Block, LabelSets
-from exporter.metrics.catalogue import MetricRow
+from exporter.metrics.catalogue import MetricRow, MetricType
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LINES_PER_CHUNK: Final = 20_000
 _SLICE = 4_096
 """Numbers that one call turns into text."""
@@ -73,6 +72,21 @@ def header(row: MetricRow) -> bytes:
     """The HELP and TYPE lines. A counter goes by the name of its samples, as 0.0.4 wants it, be it an inherited one without ``_total``."""
     help_text = row.help.replace("\\", "\\\\").replace("\n", "\\n")
     return f"# HELP {row.name} {help_text}\n# TYPE {row.name} {row.type}\n".encode()
+
+
+def openmetrics_header(row: MetricRow) -> bytes:
+    """The HELP, TYPE and UNIT lines of OpenMetrics 1.0.0, which names a counter without its ``_total``; the samples are those of the text format.
+
+    An inherited counter without ``_total`` is of type unknown, since OpenMetrics would have its samples renamed. The unit is told where the name ends with it.
+    """
+    counter = row.type is MetricType.COUNTER
+    legal = counter and row.name.endswith("_total")
+    family = row.name.removesuffix("_total") if legal else row.name
+    help_text = row.help.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    lines = f"# HELP {family} {help_text}\n# TYPE {family} {'unknown' if counter and not legal else row.type}\n"
+    if row.unit and family.endswith(f"_{row.unit}"):
+        lines += f"# UNIT {family} {row.unit}\n"
+    return lines.encode()
 
 
 def check(row: MetricRow, block: Block) -> None:

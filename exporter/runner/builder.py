@@ -13,7 +13,10 @@ from exporter.derive.blast import BlastRadius, blast_radius
 from exporter.derive.controller import controller_alive
 from exporter.derive.coverage import coverage
 from exporter.derive.departures import Departures, Sight, fold
+from exporter.derive.drift import Drift, drift
 from exporter.derive.health import PartitionHealth, partition_health
+from exporter.derive.hidden import HiddenTopics
+from exporter.derive.hidden import fold as fold_hidden
 from exporter.derive.lag import GroupLag, end_by_row, group_lag
 from exporter.derive.legs import Legs, latest_legs
 from exporter.derive.moves import Leftovers, dir_moves
@@ -40,6 +43,7 @@ class _Memory:
     trust: TrustState = field(default_factory=TrustState)
     departures: Departures = field(default_factory=Departures)
     known: Known = field(default_factory=Known)
+    hidden: HiddenTopics = field(default_factory=HiddenTopics)
     leftovers: Leftovers = field(default_factory=Leftovers)
 
 
@@ -79,6 +83,13 @@ class Builder:
         legs = {n: known for n, known in self._memory.legs.items() if n != node}
         self._memory = replace(self._memory, nodes=nodes, legs=legs)
 
+    def switch_off(self, collectors: Iterable[str]) -> None:
+        """From now on these are off, and no others."""
+        before, self._off = self._off, frozenset(collectors)
+        if "quorum" in before ^ self._off:
+            watch = QuorumWatch(mute="off" if "quorum" in self._off else "")
+            self._memory = replace(self._memory, trust=replace(self._memory.trust, watch=watch))
+
     def build(self, readings: Readings, requests: Mapping[tuple[str, int], int], now: float) -> Snapshot:
         """The Snapshot of these readings at this moment."""
         self._memory = self._advance(readings, now)
@@ -98,6 +109,11 @@ class Builder:
             log_dirs=shown.log_dirs,
             quorum=shown.quorum,
             jmx=shown.jmx,
+            configs=shown.configs,
+            topic_configs=shown.topic_configs,
+            quotas=shown.quotas,
+            certificates=shown.certificates,
+            certificate_files=shown.certificate_files,
             reassignments=shown.reassignments,
             throttles=shown.throttles,
             throttled_topics=shown.throttled_topics,
@@ -143,7 +159,13 @@ class Builder:
             legs=legs,
             trust=trust,
             departures=fold(before.departures, sight, witnesses),
-            known=self._known(before.known, view, readings, nodes, now) if usable else before.known,
+            known=self._known(before.known, view, topics, nodes, readings) if usable else before.known,
+            hidden=fold_hidden(
+                before.hidden,
+                readings.jmx,
+                len(topics.partitions.topics) if topics is not None and trust.trust.trusted else None,
+                now,
+            ),
             leftovers=_leftovers(before.leftovers, readings, now),
         )
 
@@ -153,11 +175,14 @@ class Builder:
         brokers = [n for n in nodes.values() if Role.BROKER in n.roles]
         return Sight(readings.cluster.parts[WHOLE_CLUSTER].taken_at, brokers, legs, leaders)
 
-    def _known(self, before: Known, view: ClusterFacts | None, readings: Readings, nodes: Nodes, now: float) -> Known:
+    def _known(
+        self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes, readings: Readings
+    ) -> Known:
         cluster = (
             before.cluster if view is None else self._keep("known", (view, nodes), lambda: replace(view, nodes=nodes))
         )
-        return Known(cluster, readings.topics.value(now) or before.topics, readings.end_offsets)
+        settings = {b: p.value for b, p in readings.configs.parts.items()}
+        return Known(cluster, topics or before.topics, settings or before.settings, readings.end_offsets)
 
     def _keep(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
         """``make()``, again only when one of the inputs is another object than last time."""
@@ -203,6 +228,8 @@ class Builder:
             start_offsets=self._offsets("start", shown.start_offsets, health, now),
             lags=self._lags(shown, health, now) if health is not None else {},
             legs=memory.legs,
+            drift=self._drift(shown, now),
+            hidden_topics=memory.hidden.hidden,
             withdrawn=withdrawn,
         )
 
@@ -210,6 +237,12 @@ class Builder:
         nodes = self._memory.nodes
         brokers = (n for n in nodes.values() if Role.BROKER in n.roles)
         return self._keep("blast", (health, nodes), lambda: blast_radius(health, brokers))
+
+    def _drift(self, shown: Readings, now: float) -> Drift | None:
+        settings = {b: p.value for b, p in sorted(shown.configs.fresh(now).items())}
+        if len(settings) < 2:
+            return None
+        return self._keep("drift", tuple(settings.values()), lambda: drift(settings))
 
     def _offsets(
         self, key: str, reading: Reading[OffsetRows], health: PartitionHealth | None, now: float
@@ -291,6 +324,8 @@ def changes(old: Snapshot | None, new: Snapshot) -> frozenset[str]:
         names |= {"topics", "offsets"}
     if new.derived.lags is not old.derived.lags:
         names.add("groups")
+    if new.derived.hidden_topics != old.derived.hidden_topics:
+        names.add("topics")
     if new.derived.departures != old.derived.departures:
         names.add("cluster")
     if new.derived.blast is not old.derived.blast:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from exporter.collectors import COLLECTORS, reading_interval
 from exporter.collectors.base import Polls
 from exporter.collectors.groups import without_repeats
+from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
 from exporter.facts.partitions import OffsetRows, TopicFacts
@@ -32,6 +34,11 @@ class Readings:
     log_dirs: Reading[LogDirTable]
     quorum: Reading[Quorum]
     jmx: Reading[JmxNode]
+    configs: Reading[Settings]
+    topic_configs: Reading[TopicSettings]
+    quotas: Reading[Sequence[Quota]]
+    certificates: Reading[Sequence[Shown]]
+    certificate_files: Reading[Sequence[CertificateFile]]
     reassignments: Reading[tuple[Move, ...]]
     throttles: Reading[BrokerThrottles]
     throttled_topics: Reading[ThrottledTopics]
@@ -59,6 +66,11 @@ class Readings:
             "log_dirs": self.log_dirs,
             "quorum": self.quorum,
             "jmx": self.jmx,
+            "configs": self.configs,
+            "topic_configs": self.topic_configs,
+            "quotas": self.quotas,
+            "certificates": self.certificates,
+            "certificate_files": self.certificate_files,
             "reassignments": self.reassignments,
             "throttles": self.throttles,
             "throttled_topics": self.throttled_topics,
@@ -88,3 +100,18 @@ class Readings:
             poll: Poll[Any] = Poll({}, dict.fromkeys(sorted(reading.expected), failure), reading.expected)
             newer[name] = reading.merged(poll, at, duration)
         return replace(self, **newer)
+
+    def paced(self, feeds: tuple[str, ...], interval: float) -> Readings:
+        """These readings, those of a collector with the interval at which it polls from now on, in seconds."""
+        old: dict[str, Reading[Any]] = {name: getattr(self, name) for name in feeds}
+        newer = {
+            name: replace(reading, interval=every)
+            for name, reading in old.items()
+            if reading.interval != (every := reading_interval(name, interval))
+        }
+        return replace(self, **newer) if newer else self
+
+    def without(self, feeds: tuple[str, ...]) -> Readings:
+        """These readings as before the first poll of a collector."""
+        old: dict[str, Reading[Any]] = {name: getattr(self, name) for name in feeds}
+        return replace(self, **{name: Reading.never(r.collector, r.interval) for name, r in old.items()})

@@ -6,21 +6,25 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from exporter.collectors import COLLECTORS, Tools
 from exporter.collectors.base import Clock, Collector
 from exporter.config import ClusterConfig
+from exporter.derive.coverage import UNSUPPORTED
 from exporter.derive.witnesses import MUTE_KINDS, OUR_OWN_KINDS
 from exporter.facts.cluster import Node
 from exporter.jmx.catalogue import shipped
 from exporter.jmx.transport import JmxTransport
 from exporter.kafka.client import KafkaReader
+from exporter.kafka.rights import TOPIC_NOT_PERMITTED, missing_right
 from exporter.quiet_log import QuietLog
 from exporter.reading import Failure, Reading
 from exporter.runner.builder import Builder, changes
@@ -41,6 +45,9 @@ STOP_S = 2.0
 JOB_OF = {
     "offsets": "groups",
     "legs": "cluster",
+    "topic_configs": "configs",
+    "quotas": "configs",
+    "certificate_files": "certificates",
     "throttles": "reassignments",
     "throttled_topics": "reassignments",
     "stuck_offsets": "transactions",
@@ -99,12 +106,10 @@ class Runner:
         self._merged = 0
         nodes = self._load_nodes()
         self._told_nodes: Mapping[int, Node] = {n.id: n for n in nodes}
-        off = {c.name for c in COLLECTORS} - self._jobs.keys()
-        off |= {owner for owner, job in JOB_OF.items() if job in off}
-        self._builder = Builder(self.cluster, nodes, off)
+        self._builder = Builder(self.cluster, nodes, self._off())
         self._snapshot = self._builder.build(self._readings, {}, clock())
         self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(len(self._jobs) + 2)},
+            executors={"default": ThreadPoolExecutor(len(COLLECTORS) + 2)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
             timezone=UTC,
         )
@@ -119,10 +124,29 @@ class Runner:
         self._reader.expect([n for n in self._builder.nodes.values() if n.host])
         self._publisher.start()
         for job in self._jobs.values():
-            self._scheduler.add_job(
-                self._run, "interval", seconds=job.interval, id=job.name, args=(job,), next_run_time=datetime.now(UTC)
-            )
+            self._schedule(job)
         self._scheduler.start()
+
+    def use(self, config: ClusterConfig, jmx: JmxTransport | None) -> None:
+        """Take other intervals, collectors and JMX, and go on with all that is known. Kafka's addresses and security are the reader's and stay."""
+        jmx_stays = config.jmx == self._config.jmx
+        self._config, self._jmx = config, jmx
+        before, fresh = self._jobs, {job.name: job for job in self._make_jobs()}
+        kept = {
+            name: before[name]
+            for name, job in fresh.items()
+            if name in before and before[name].interval == job.interval and (name != "jmx" or jmx_stays)
+        }
+        gone = [job for name, job in before.items() if name not in fresh]
+        with self._build_lock, self._changed:
+            self._jobs = {**fresh, **kept}
+            for job in gone:
+                self._readings = self._readings.without(job.registration.feeds)
+            self._builder.switch_off(self._off())
+        for job in gone:
+            self._scheduler.remove_job(job.name)
+        for name in fresh.keys() - kept.keys():
+            self._schedule(fresh[name])
 
     def stop(self) -> None:
         """End polling within 3 s, whatever hangs."""
@@ -140,6 +164,11 @@ class Runner:
     def snapshot(self) -> Snapshot:
         """The newest Snapshot; before the first poll one without facts."""
         return self._snapshot
+
+    @property
+    def nodes(self) -> Mapping[int, Node]:
+        """Every node that should be there, by id."""
+        return self._builder.nodes
 
     @property
     def reachable(self) -> bool:
@@ -185,12 +214,37 @@ class Runner:
             ):
                 continue
             interval = settings.interval if settings.interval is not None else registration.interval
-            tools = Tools(self._reader, self._clock, interval, self._jmx, self._config.jmx_targets, shipped())
+            tools = Tools(
+                self._reader,
+                self._clock,
+                interval,
+                self._jmx,
+                self._config.jmx_targets,
+                shipped(),
+                self._config.jmx_access,
+            )
 
             def make(make: Callable[[Tools], Collector] = registration.make, tools: Tools = tools) -> Collector:
                 return make(tools)
 
             yield Job(registration, interval, make)
+
+    def _schedule(self, job: Job) -> None:
+        """Poll from now on, in the place of an earlier job of this name."""
+        self._scheduler.add_job(
+            self._run,
+            "interval",
+            seconds=job.interval,
+            id=job.name,
+            args=(job,),
+            next_run_time=datetime.now(UTC),
+            replace_existing=True,
+        )
+
+    def _off(self) -> set[str]:
+        """Owners that nobody polls."""
+        off = {c.name for c in COLLECTORS} - self._jobs.keys()
+        return off | {owner for owner, job in JOB_OF.items() if job in off}
 
     def _jobs_of(self, collectors: Iterable[str]) -> list[Job]:
         names = {JOB_OF.get(name, name) for name in collectors}
@@ -198,7 +252,8 @@ class Runner:
 
     def _bring_forward(self, job: Job) -> None:
         wait = max(0.0, job.last_started + self._early_gap_s - time.monotonic())
-        self._scheduler.modify_job(job.name, next_run_time=datetime.now(UTC) + timedelta(seconds=wait))
+        with suppress(JobLookupError):  # switched off meanwhile
+            self._scheduler.modify_job(job.name, next_run_time=datetime.now(UTC) + timedelta(seconds=wait))
 
     def _run(self, job: Job) -> None:
         """One turn of a collector, in a thread of the scheduler's pool."""
@@ -238,7 +293,7 @@ class Runner:
     def _take(self, job: Job, attempt: Attempt | None, failure: Failure | None, at: float, duration: float) -> None:
         """Lay a poll over the readings."""
         with self._changed:
-            if self._stopping:
+            if self._stopping or self._jobs.get(job.name) is not job:
                 return
             try:
                 if attempt is None or attempt.polls is None:
@@ -249,6 +304,7 @@ class Runner:
             except Exception as error:  # noqa: BLE001 - facts that cannot be merged are their collector's failure only
                 failure = Failure("internal", f"{type(error).__name__}: {error}", at)
                 self._readings = self._readings.failed(job.registration.feeds, failure, at, duration)
+            self._readings = self._readings.paced(job.registration.feeds, job.interval)
             job.merged_start = attempt.started_at if attempt is not None else at - duration
             self._merged += 1
             self._changed.notify_all()
@@ -270,7 +326,7 @@ class Runner:
                 if self._stopping:
                     return
                 readings = self._readings
-                starts = {name: job.merged_start for name, job in self._jobs.items()}
+                starts = [(job, job.merged_start) for job in self._jobs.values()]
             try:
                 self._publish(readings)
             except Exception as error:  # noqa: BLE001 - the next poll brings the next Snapshot
@@ -279,8 +335,8 @@ class Runner:
             else:
                 self._quiet.ended("publish", "snapshot_published")
             with self._changed:
-                for name, start in starts.items():
-                    self._jobs[name].published_start = start
+                for job, start in starts:
+                    job.published_start = start
                 self._changed.notify_all()
                 waiting = [job.name for job in self._jobs.values() if job.waiting and self._has(job.registration.needs)]
             self.request_early(waiting)
@@ -298,6 +354,9 @@ class Runner:
             self._keep_nodes()
         self._tell(before, snapshot)
         self._ask_early(snapshot)
+        if snapshot.configs.parts and not before.configs.parts:
+            # Only now the listeners are known whose certificates are to be looked at.
+            self.request_early(["certificates"])
         self._on_snapshot(snapshot, changes(before, snapshot))
 
     def _ask_early(self, snapshot: Snapshot) -> None:
@@ -342,6 +401,10 @@ class Runner:
             log("facts_trusted" if trust.trusted else "facts_not_trusted", reason=trust.reason)
         if now.derived.controller_alive is not before.derived.controller_alive:
             self._log.info("controller_alive", alive=now.derived.controller_alive)
+        hidden = now.derived.hidden_topics
+        if hidden is not None and hidden != (before.derived.hidden_topics or 0):
+            log = self._log.warning if hidden else self._log.info
+            log("topics_hidden", topics=hidden, right=missing_right("Metadata", TOPIC_NOT_PERMITTED))
         for broker in now.derived.departures.keys() - before.derived.departures.keys():
             self._log.info("broker_left", broker=broker, controlled=now.derived.departures[broker])
         old_readings = before.readings()
@@ -355,7 +418,7 @@ class Runner:
             self._quiet.failed(
                 f"{name} {source}",
                 failure.kind,
-                "collector_failing",
+                "collector_not_supported" if failure.kind == UNSUPPORTED else "collector_failing",
                 collector=name,
                 source=source,
                 error=failure.message,

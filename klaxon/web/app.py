@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from klaxon.web import api
+from klaxon.web import api, scrape
 from klaxon.web.view import ClusterView, IncidentView
 
 SECURITY_HEADERS = (
@@ -29,12 +29,8 @@ SECURITY_HEADERS = (
 )
 
 
-class Shown(api.Asked, Protocol):
+class Shown(api.Asked, scrape.Scraped, Protocol):
     """What the web server needs to see of the daemon. Every method answers from memory at once, whatever Kafka does."""
-
-    def metrics(self, accept_encoding: str, cluster: str | None) -> tuple[Mapping[str, str], Iterable[bytes]]: ...
-
-    def clusters(self) -> Sequence[str]: ...
 
     def states(self) -> Sequence[ClusterView]: ...
 
@@ -76,15 +72,6 @@ def create_app(shown: Shown) -> Starlette:
     )
     style = (folder / "style.css").read_text()
 
-    async def metrics(request: Request) -> Response:
-        cluster = request.query_params.get("cluster")
-        if cluster is not None and cluster not in shown.clusters():
-            return PlainTextResponse(
-                f"There is no cluster {cluster!r}; configured: {', '.join(shown.clusters())}\n", 404
-            )
-        headers, chunks = shown.metrics(request.headers.get("accept-encoding", ""), cluster)
-        return Response(b"".join(chunks), headers=dict(headers))
-
     async def index(_: Request) -> Response:
         return HTMLResponse(
             templates.get_template("index.html").render(clusters=shown.states(), incidents=shown.incidents())
@@ -118,13 +105,13 @@ def create_app(shown: Shown) -> Starlette:
     return Starlette(
         routes=[
             Route("/", index),
-            Route("/metrics", metrics),
             Route("/incidents/{id}.txt", incident_text),
             Route("/incidents/{id}", incident),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", reload, methods=["POST", "PUT"]),
             Route("/style.css", css),
+            *scrape.routes(shown),
             *api.routes(shown),
         ],
         middleware=[Middleware(Hardened)],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import resource
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -13,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import jmxquery
 import psutil
 import yaml
 
 from demo import Cluster
 from exporter.facts.cluster import Role
 from exporter.jmx.catalogue import shipped
-from exporter.jmx.transport import Kind
+from exporter.jmx.jmxquery_transport import JmxQueryTransport
+from exporter.jmx.transport import JmxAnswer, Target
 from tests.bench.cluster_m import Mover
 from tests.bench.costs import cpu_seconds
 from tests.bench.daemon import samples
@@ -28,6 +27,7 @@ from tests.klaxon_process import free_port
 
 START_LIMIT_S = 60.0
 SCRAPE_LIMIT_S = 120.0
+JMX_QUERY_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,34 +142,26 @@ def peak_mb(pid: int) -> float:
 # --- jmxquery
 
 
-def jmx_query(cluster: Cluster, rounds: int) -> JmxQueryResult | None:
-    """The attributes of our own catalogue; None where no Java with JNDI is on the path (the one that Klaxon brings has none)."""
-    if shutil.which("java") is None:
-        return None
-    queries = wanted(cluster.version)
+def jmx_query(cluster: Cluster, rounds: int) -> JmxQueryResult:
+    """The attributes of our own catalogue over the transport of that name."""
+    plan = shipped().plan(cluster.version, frozenset({Role.BROKER, Role.CONTROLLER}))
+    targets = [Target(node, address, plan) for node, address in cluster.jmx_targets.items()]
+    transport = JmxQueryTransport()
     cpu: list[float] = []
     wall: list[float] = []
     values = 0
     for _ in range(rounds):
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        values = sum(asked(address, queries) for address in cluster.jmx_targets.values())
+        values = sum(asked(answer) for answer in transport.read(targets, JMX_QUERY_LIMIT_S).values())
         wall.append(time.perf_counter() - begun)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    transport.close()
     return JmxQueryResult(cpu, wall, values)
 
 
-def asked(address: str, queries: list[jmxquery.JMXQuery]) -> int:
-    """How many values one call gives."""
-    connection = jmxquery.JMXConnection(f"service:jmx:rmi:///jndi/rmi://{address}/jmxrmi")
-    return len(connection.query(queries, timeout=60))
-
-
-def wanted(version: str) -> list[jmxquery.JMXQuery]:
-    plan = shipped().plan(version, frozenset({Role.BROKER, Role.CONTROLLER}))
-    return [
-        jmxquery.JMXQuery(bean.bean, attribute.name, item)
-        for bean in plan.beans
-        for attribute in bean.attributes
-        for item in (attribute.items if attribute.kind is Kind.COMPOSITE else (None,))
-    ]
+def asked(answer: JmxAnswer) -> int:
+    """How many values came."""
+    if answer.error is not None:
+        raise answer.error
+    return sum(value is not None for bean in answer.beans for value in bean.values)

@@ -74,8 +74,8 @@ class OnlyMetrics:
     def __init__(self, page: Page) -> None:
         self._page = page
 
-    def metrics(self, accept_encoding: str, cluster: str | None) -> tuple[Mapping[str, str], Iterable[bytes]]:
-        return self._page.render(accept_encoding, cluster)
+    def metrics(self, accept_encoding: str, *_: object) -> tuple[Mapping[str, str], Iterable[bytes]]:
+        return self._page.render(accept_encoding)
 
     def clusters(self) -> Sequence[str]:
         return ["m"]

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from exporter.blocks import LabelSets
+from exporter.facts.certificates import Certificate, CertificateFile, Chain, Listener, Shown
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pulse, Role
+from exporter.facts.configs import ConfigSource, Quota, Setting, TopicSettings
 from exporter.facts.groups import CommitTable, CoordinatorFacts, GroupDescription, GroupListing, Member
 from exporter.facts.log_dirs import LogDir, LogDirTable
 from exporter.facts.partitions import START, ElrRow, OffsetKind, OffsetRows, Partition, PartitionTable
@@ -172,6 +174,7 @@ class Cluster:
     expected: dict[int, Node] = field(default_factory=dict)
     forgotten: list[int] = field(default_factory=list)
     cluster: str = "test"
+    tls: bool = False
 
     def _reply(self, name: str, argument: Any, default: Callable[[], Any]) -> Any:
         self.calls.append((name, argument))
@@ -279,18 +282,37 @@ class Cluster:
         wanted = list(nodes)
         return self._reply("log_dirs", wanted, lambda: self._answers(dict.fromkeys(wanted, table)))
 
+    def broker_settings(self, nodes: Iterable[int]) -> Any:
+        wanted = list(nodes)
+        settings = {"num.io.threads": Setting("8", ConfigSource.DEFAULT)}
+        return self._reply("broker_settings", wanted, lambda: self._answers(dict.fromkeys(wanted, settings)))
+
+    def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
+        settings = {"retention.ms": Setting("604800000", ConfigSource.DEFAULT)}
+        return self._reply("topic_settings", list(topics), lambda: dict.fromkeys(topics, settings))  # type: ignore[no-any-return]
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        chain = Chain((Certificate("CN=node", "CN=ca", 0.0, 1e10),), True)
+        return self._reply("certificates", list(listeners), lambda: [Shown(at, chain) for at in listeners])  # type: ignore[no-any-return]
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        return self._reply("own_certificates", None, tuple)  # type: ignore[no-any-return]
+
+    def client_quotas(self) -> Sequence[Quota]:
+        return self._reply("client_quotas", None, tuple)  # type: ignore[no-any-return]
+
     def quorum(self) -> Quorum:
         return self._reply("quorum", None, lambda: quorum(self.leader))  # type: ignore[no-any-return]
 
     def reassignments(self) -> Any:
         return self._reply("reassignments", None, tuple)
 
-    def broker_settings(self, nodes: Iterable[int], names: Sequence[str]) -> Any:
+    def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Any:
         wanted = list(nodes)
-        return self._reply("broker_settings", wanted, lambda: self._answers({n: {} for n in wanted}))
+        return self._reply("broker_values", wanted, lambda: self._answers({n: {} for n in wanted}))
 
-    def topic_settings(self, topics: Sequence[str], names: Sequence[str]) -> Any:
-        return self._reply("topic_settings", list(topics), lambda: {t: dict.fromkeys(names, "") for t in topics})
+    def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Any:
+        return self._reply("topic_values", list(topics), lambda: {t: dict.fromkeys(names, "") for t in topics})
 
     def list_transactions(self, nodes: Iterable[int]) -> Any:
         wanted = list(nodes)

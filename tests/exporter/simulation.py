@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from exporter.collectors import BY_NAME, COLLECTORS
+from exporter.collectors import BY_NAME, COLLECTORS, Tools
 from exporter.collectors.base import Known, Polls, failure
-from exporter.collectors.cluster import ClusterCollector
-from exporter.collectors.log_dirs import LogDirsCollector
-from exporter.collectors.offsets import GroupsAndOffsets
-from exporter.collectors.quorum import QuorumCollector
-from exporter.collectors.reassignments import ReassignmentsCollector
-from exporter.collectors.topics import TopicsCollector
-from exporter.collectors.transactions import TransactionsCollector
 from exporter.facts.cluster import Node, Role
 from exporter.jmx.facts import JmxNode
 from exporter.kafka.errors import KafkaError
@@ -37,15 +30,7 @@ class Simulation:
         self.reader = FakeReader(model)
         self.reader.expect(book)
         clock = model.clock
-        self.collectors = {
-            "cluster": ClusterCollector(self.reader, clock),
-            "quorum": QuorumCollector(self.reader, clock),
-            "topics": TopicsCollector(self.reader, clock),
-            "groups": GroupsAndOffsets(self.reader, clock, INTERVALS["groups"]),
-            "log_dirs": LogDirsCollector(self.reader),
-            "reassignments": ReassignmentsCollector(self.reader, clock),
-            "transactions": TransactionsCollector(self.reader, clock),
-        }
+        self.collectors = {c.name: c.make(Tools(self.reader, clock, c.interval)) for c in COLLECTORS if c.name != "jmx"}
         self.targets = frozenset(model.brokers if jmx is None else jmx)
         self.gauge = gauge
         self.stopping: dict[int, int] = {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from exporter.facts.cluster import ClusterView, Node, Role
+from exporter.facts.configs import Quota
 from exporter.facts.groups import Member
 from exporter.facts.partitions import Partition, PartitionTable
 from exporter.kafka.errors import KafkaError
@@ -74,7 +75,6 @@ class Broker:
     """Until when its coordinator loads and cannot answer."""
     old_image: Image | None = None
     old_until: float = 0.0
-    config: dict[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -171,6 +171,9 @@ class FakeCluster:
         self.elr_enabled = version >= (4, 0)
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = {}
+        self.broker_configs: dict[int | None, dict[str, str]] = {}
+        """Dynamic settings by broker; None: the default of all."""
+        self.quotas: list[Quota] = []
         self.transactions: dict[str, FakeTransaction] = {}
         self.hidden: set[str] = set()
         """Topics that Klaxon may not describe: Metadata leaves them out without a word."""
@@ -379,6 +382,14 @@ class FakeCluster:
     def min_isr_of(self, name: str) -> int:
         """min.insync.replicas in force."""
         return int(self.topics[name].config.get("min.insync.replicas", self.min_isr))
+
+    def set_broker_config(self, node: int | None, changes: Mapping[str, str | None]) -> None:
+        """Dynamic settings of a broker; None: of all. A setting that becomes None is taken away."""
+        settings = {**self.broker_configs.get(node, {}), **changes}
+        self.broker_configs[node] = {name: value for name, value in settings.items() if value is not None}
+
+    def set_quota(self, quota: Quota) -> None:
+        self.quotas.append(quota)
 
     # --- groups -------------------------------------------------------------------------------------------------------
 

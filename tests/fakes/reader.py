@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pulse, Role
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
 from exporter.facts.log_dirs import LogDir, LogDirTable
 from exporter.facts.partitions import END, LAST_STABLE, START, ElrRow, OffsetKind, OffsetRows, PartitionTable
@@ -19,6 +21,7 @@ from exporter.facts.transactions import OpenProducer, ProducerAnswer, Transactio
 from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError, NameLookupFailed, Refused, Skipped, TimedOut, Unsupported
+from tests.fakes import settings
 from tests.fakes.cluster import (
     BYTES_PER_MESSAGE,
     METADATA_RECORDS_PER_S,
@@ -33,6 +36,7 @@ T = TypeVar("T")
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
 NOT_LEADER = 6
+TOPIC_AUTHORIZATION_FAILED = 29
 LOAD_IN_PROGRESS = (14, "COORDINATOR_LOAD_IN_PROGRESS")
 NOT_COORDINATOR = 16
 GROUP_ID_NOT_FOUND = 69
@@ -40,8 +44,6 @@ TRANSACTIONAL_ID_NOT_FOUND = 105
 
 API_VERSIONS: Mapping[int, tuple[int, int]] = {2: (1, 11), 3: (0, 13), 9: (1, 10), 16: (0, 5), 18: (0, 4), 35: (1, 5)}
 KAFKA_4_VERSIONS: Mapping[int, tuple[int, int]] = {**API_VERSIONS, 60: (0, 2), 69: (0, 1), 75: (0, 0)}
-
-BROKER_DEFAULTS: Mapping[str, str] = {"transaction.max.timeout.ms": "900000"}
 
 PULSE_TIMEOUT_S = 3.0
 BULK_TIMEOUT_S = 10.0
@@ -67,6 +69,7 @@ class FakeReader:
         self._requests: Counter[tuple[str, int]] = Counter()
         self._commit_keys: dict[int, tuple[object, CommitTable]] = {}
         self._kept: int | None = None
+        self._told: dict[str, Any] = {}
 
     @property
     def cluster(self) -> str:
@@ -150,16 +153,17 @@ class FakeReader:
     def _living(self, node: int) -> Pulse:
         self._requests["ApiVersions", node] += 1
         versions = KAFKA_4_VERSIONS if self.model.version >= (4, 0) else API_VERSIONS
+        features = settings.features(self.model.version)
         if Role.BROKER not in self.model.brokers[node].roles:
             # A controller's listener does not tell clients about brokers.
-            return Pulse(node, self._legs(LegState.OK, LegState.OK, LegState.ERROR), None, versions)
+            return Pulse(node, self._legs(LegState.OK, LegState.OK, LegState.ERROR), None, versions, features)
         self._requests[self._view_api, node] += 1
         error = self.model.injected.get((self._view_api, node)) or self.model.injected.get((self._view_api, None))
         if error is not None:
             state = LegState.TIMEOUT if isinstance(error, TimedOut) else LegState.ERROR
-            return Pulse(node, self._legs(LegState.OK, LegState.OK, state), None, versions)
+            return Pulse(node, self._legs(LegState.OK, LegState.OK, state), None, versions, features)
         view = self.model.image(node).view
-        return Pulse(node, self._legs(LegState.OK, LegState.OK, LegState.OK), view, versions)
+        return Pulse(node, self._legs(LegState.OK, LegState.OK, LegState.OK), view, versions, features)
 
     @property
     def _view_api(self) -> str:
@@ -187,6 +191,42 @@ class FakeReader:
             return {t.name: self.model.min_isr_of(t.name) for t in shown if t.describable}
 
         return self._ask_one("DescribeConfigs", told)
+
+    def broker_settings(self, nodes: Iterable[int]) -> Answers[Settings]:
+        def told(node: int) -> Settings:
+            return self._same(f"broker {node}", settings.broker_settings(self.model, self.model.brokers[node]))
+
+        return {n: self._answer(n, ("DescribeConfigs",), lambda n=n: told(n)) for n in nodes}
+
+    def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
+        def told(_node: int) -> TopicSettings:
+            shown = [self.model.topics[t] for t in topics if t in self.model.topics]
+            if shown and not any(t.describable for t in shown):
+                raise BrokerError(TOPIC_AUTHORIZATION_FAILED, "TOPIC_AUTHORIZATION_FAILED", request="DescribeConfigs")
+            found = {t.name: settings.topic_settings(t.config) for t in shown if t.describable}
+            return self._same("topics", found)
+
+        return self._ask_one("DescribeConfigs", told)
+
+    def client_quotas(self) -> Sequence[Quota]:
+        return self._ask_one("DescribeClientQuotas", lambda _node: tuple(self.model.quotas))
+
+    @property
+    def tls(self) -> bool:
+        return False
+
+    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+        """The model's listeners speak no TLS."""
+        return [Shown(at, None, "authentication", "TLS: WRONG_VERSION_NUMBER") for at in listeners]
+
+    def own_certificates(self) -> Sequence[CertificateFile]:
+        return ()
+
+    def _same(self, what: str, value: T) -> T:
+        """The object of last time as long as it is equal."""
+        if self._told.get(what) != value:
+            self._told[what] = value
+        return self._told[what]  # type: ignore[no-any-return]
 
     def elr(self, topics: Sequence[str]) -> Sequence[ElrRow]:
         if self.model.version < (3, 8):
@@ -232,7 +272,7 @@ class FakeReader:
 
         return self._ask_one(api, told)
 
-    def topic_settings(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         def told(_node: int) -> Mapping[str, Mapping[str, str]]:
             shown = [self.model.topics[t] for t in topics if t in self.model.topics]
             return {t.name: {n: t.config.get(n, "") for n in names} for t in shown if t.describable}
@@ -399,12 +439,12 @@ class FakeReader:
             np.zeros(len(replicas), dtype=np.bool_),
         )
 
-    def broker_settings(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
-        def told(node: int) -> Mapping[str, str]:
-            config = {**BROKER_DEFAULTS, **self.model.brokers[node].config}
-            return {n: config[n] for n in names if n in config}
+    def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
+        def values(node: int) -> Mapping[str, str]:
+            told = settings.broker_settings(self.model, self.model.brokers[node])
+            return {n: value for n in names if n in told and (value := told[n].value) is not None}
 
-        return {n: self._answer(n, ("DescribeConfigs",), lambda n=n: told(n)) for n in nodes}
+        return {n: self._answer(n, ("DescribeConfigs",), lambda n=n: values(n)) for n in nodes}
 
     def list_transactions(self, nodes: Iterable[int]) -> Answers[tuple[TransactionListing, ...]]:
         def told(node: int) -> tuple[TransactionListing, ...]:

@@ -69,8 +69,32 @@ def test_the_example_has_every_key(section: type[BaseModel]) -> None:
             "nodes 1 and 2 both have k:2",
         ),
         (
+            "clusters: {a: {bootstrap_servers: ['k:1'], jmx: {transport: jolokia, targets: {1: 'k:2'}}}}",
+            "'jpype', 'jmxquery' or 'prometheus'",
+        ),
+        (
+            "clusters: {a: {bootstrap_servers: ['k:1'], jmx: {targets: {1: 'k:2'}, username: u}}}",
+            "clusters.a.jmx: username and password_file belong together",
+        ),
+        (
+            "clusters: {a: {bootstrap_servers: ['k:1'], jmx: {targets: {1: 'k:2'}, tls: {key_file: /dev/null}}}}",
+            "clusters.a.jmx.tls: certificate_file and key_file belong together",
+        ),
+        (
+            "clusters: {a: {bootstrap_servers: ['k:1'], jmx: {transport: jmxquery, targets: {1: 'k:2'}, tls: {}}}}",
+            "jmxquery cannot use TLS; choose transport jpype",
+        ),
+        (
+            "clusters: {a: {bootstrap_servers: ['k:1'], jmx: {transport: prometheus, targets: {1: 'k:2'}, tls: {registry: false}}}}",
+            "tls.registry is about RMI",
+        ),
+        (
             "clusters: {a: {bootstrap_servers: ['k:1'], collectors: {cluster: {enabled: false}}}}",
             "collectors.cluster.enabled",
+        ),
+        (
+            "clusters: {a: {bootstrap_servers: ['k:1'], metrics: {topics: {exclude: ['a', '(b']}}}}",
+            "clusters.a.metrics.topics.exclude[1]: '(b': not a regular expression: missing ), unterminated subpattern",
         ),
         ("clusters: {a: {bootstrap_servers: ['k:1']}, a: {}}", "the key stands twice"),
         ("clusters: {a: {bootstrap_servers: ['${NOWHERE}:1']}}", "the environment variable NOWHERE is not set"),

@@ -12,6 +12,8 @@ from starlette.testclient import TestClient
 from alerts.model import Incident, Severity, incident_id
 from alerts.promql.errors import PromqlError
 from alerts.promql.values import Scalar, Value, Vector
+from exporter.facts.cluster import Node, Role
+from exporter.metrics.page import EVERYTHING, Scope
 from exporter.series import Labels, Series
 from klaxon.web.app import create_app
 from klaxon.web.view import ClusterView, IncidentView
@@ -38,11 +40,22 @@ class Plain:
             incident, "WARNING · cluster orders · broker 2", ["KafkaBrokerDown"], ["00:16:40 opened"], "the text"
         )
 
-    def metrics(self, accept_encoding: str, cluster: str | None) -> tuple[Mapping[str, str], Iterable[bytes]]:
-        return {"content-type": "text/plain"}, [b"a 1\n", f"b {cluster}\n".encode()]
+    def metrics(
+        self, accept_encoding: str, scope: Scope = EVERYTHING, accept: str = ""
+    ) -> tuple[Mapping[str, str], Iterable[bytes]]:
+        return {"content-type": "text/plain"}, [b"a 1\n", f"b {scope.cluster} {scope.broker} {accept}\n".encode()]
+
+    def own_metrics(self, accept_encoding: str, accept: str = "") -> tuple[Mapping[str, str], Iterable[bytes]]:
+        return {"content-type": "text/plain"}, [b"klaxon 1\n"]
 
     def clusters(self) -> Sequence[str]:
         return ["orders"]
+
+    def nodes(self, cluster: str) -> Sequence[Node]:
+        return [
+            Node(1, "kafka-1", 9092, "east", frozenset({Role.BROKER}), True, False),
+            Node(2, "", 0, None, frozenset(), False, None),
+        ]
 
     def states(self) -> Sequence[ClusterView]:
         return [ClusterView("orders", "warning", "one broker is down", ["81 partitions on 2 of 3 copies"])]
@@ -87,9 +100,32 @@ def client(plain: Plain) -> TestClient:
 
 
 def test_metrics_are_joined_chunks(client: TestClient) -> None:
-    assert client.get("/metrics?cluster=orders").text == "a 1\nb orders\n"
+    assert client.get("/metrics?cluster=orders", headers={"accept": "x"}).text == "a 1\nb orders None x\n"
+    assert client.get("/metrics", headers={"accept": ""}).text == "a 1\nb None None \n"
     answer = client.get("/metrics?cluster=oders")
     assert (answer.status_code, answer.text) == (404, "There is no cluster 'oders'; configured: orders\n")
+    head = client.head("/metrics")
+    assert (head.status_code, head.content) == (200, b"")
+    assert client.get("/metrics/klaxon").text == "klaxon 1\n"
+
+
+def test_metrics_of_one_broker(client: TestClient) -> None:
+    assert client.get("/metrics?cluster=orders&broker=2", headers={"accept": ""}).text == "a 1\nb orders 2 \n"
+    assert client.get("/metrics?broker=none", headers={"accept": ""}).text == "a 1\nb None none \n"
+    answer = client.get("/metrics?cluster=orders&broker=7")
+    assert (answer.status_code, answer.text) == (404, "There is no broker '7' in cluster orders; known: 1, 2\n")
+    assert client.get("/metrics?broker=x").text == "There is no broker 'x'; known: 1, 2\n"
+
+
+def test_service_discovery_names_every_part_of_the_page(client: TestClient) -> None:
+    groups = client.get("/sd", headers={"host": "klaxon:9308"}).json()
+    assert [group["targets"] for group in groups] == [["klaxon:9308"]] * 4
+    own, cluster, first, second = (group["labels"] for group in groups)
+    assert own == {"__scheme__": "http", "__metrics_path__": "/metrics/klaxon", "instance": "klaxon:9308"}
+    common = {"__scheme__": "http", "__metrics_path__": "/metrics", "__param_cluster": "orders", "cluster": "orders"}
+    assert cluster == {**common, "__param_broker": "none", "instance": "orders"}
+    assert first == {**common, "__param_broker": "1", "instance": "kafka-1:9092", "broker": "1", "rack": "east"}
+    assert second == {**common, "__param_broker": "2", "instance": "orders/2", "broker": "2"}
 
 
 @pytest.mark.parametrize(("path", "method"), [("/-/healthy", "GET"), ("/-/ready", "GET"), ("/-/reload", "POST")])

@@ -15,9 +15,11 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
 from demo import Cluster, faults, kafka, leftovers
+from exporter.facts.configs import DEFAULT_ENTITY, Quota
 from exporter.kafka.client import KafkaReader
 from exporter.kafka.reader import Timeouts
 from tests.exporter.kafka.contract import Commits, ReaderContract
+from tests.exporter.kafka.contract_configs import ConfigsContract
 from tests.exporter.kafka.contract_transactions import MovesContract
 from tests.on_cluster import reader_for
 
@@ -37,7 +39,7 @@ class RealWorld:
         self._cluster = cluster
         self._own = f"contract-{int(time.time()) % 100_000}-{next(_number)}"
         self._topics: list[str] = []
-        self._throttled = False
+        self._undo: list[Callable[[], object]] = []
         self.reader: KafkaReader = self.new_reader(cluster.bootstrap_servers.split(","))
         self.brokers: Sequence[int] = cluster.broker_ids
         major, minor = cluster.version.split(".")[:2]
@@ -133,6 +135,7 @@ class RealWorld:
         for _ in range(2_000):
             producer.produce(topic, b"x" * 1_000, partition=partition)
         assert producer.flush(30) == 0
+        self._undo.append(lambda: self._throttle(None))
         self._throttle("1000")
         self._reassign(topic, partition, replicas)
 
@@ -141,7 +144,6 @@ class RealWorld:
         self._throttle(None)
 
     def _throttle(self, rate: str | None) -> None:
-        self._throttled = rate is not None
         for broker, key in itertools.product(self.brokers, THROTTLES):
             self.set_broker(broker, key, rate)
 
@@ -172,15 +174,34 @@ class RealWorld:
     def _settings(self) -> dict[str, object]:
         return kafka.client_settings(self._cluster.live)
 
+    def set_broker_config(self, node: int | None, changes: Mapping[str, str]) -> None:
+        self._configure(self._entity("brokers", None if node is None else str(node)), changes)
+
+    def set_quota(self, quota: Quota) -> None:
+        names = {"users": quota.user, "clients": quota.client_id, "ips": quota.ip}
+        entity = [word for kind, name in names.items() if name is not None for word in self._entity(kind, name)]
+        self._configure(entity, {quota.key: str(quota.value)})
+
+    def _entity(self, kind: str, name: str | None) -> list[str]:
+        known = name not in (None, DEFAULT_ENTITY)
+        return ["--entity-type", kind, *(["--entity-name", str(name)] if known else ["--entity-default"])]
+
+    def _configure(self, entity: Sequence[str], changes: Mapping[str, str]) -> None:
+        """Set settings of an entity; they are taken back when the world closes."""
+        command = ["kafka.admin.ConfigCommand", "--bootstrap-server", self._cluster.live_bootstrap_servers, "--alter"]
+        values = ",".join(f"{name}={value}" for name, value in changes.items())
+        self._cluster.kafka_tool(*command, *entity, "--add-config", values)
+        self._undo.append(lambda: self._cluster.kafka_tool(*command, *entity, "--delete-config", ",".join(changes)))
+
     def close(self) -> None:
         self.reader.close()
-        if self._throttled:
-            self._throttle(None)
+        for undo in reversed(self._undo):
+            undo()
         for name in list(self._topics):
             self.delete_topic(name)
 
 
-class TestRealReader(MovesContract, ReaderContract):
+class TestRealReader(MovesContract, ReaderContract, ConfigsContract):
     @pytest.fixture
     def world(self, cluster: Cluster) -> Iterator[RealWorld]:
         world = RealWorld(cluster)

@@ -245,7 +245,7 @@ def test_the_rights_that_the_guide_names_are_enough() -> None:
             reach(reader)
             assert reader.partitions().topics == ()
             assert isinstance(reader.log_dirs([1])[1].error, BrokerError)
-            assert isinstance(reader.broker_settings([1], [MAX_TIMEOUT])[1].error, BrokerError)
+            assert isinstance(reader.broker_values([1], [MAX_TIMEOUT])[1].error, BrokerError)
             with pytest.raises(BrokerError):
                 reader.reassignments()
             access.allow(cluster, "klaxon", ["DESCRIBE"])
@@ -256,7 +256,7 @@ def test_the_rights_that_the_guide_names_are_enough() -> None:
             assert_everything_answers(reader)
             assert reader.min_insync_replicas(["orders"]) == {"orders": 1}
             assert reader.reassignments() == ()
-            assert reader.broker_settings([1], [MAX_TIMEOUT])[1].value == {MAX_TIMEOUT: "900000"}
+            assert reader.broker_values([1], [MAX_TIMEOUT])[1].value == {MAX_TIMEOUT: "900000"}
             assert reader.list_transactions([1])[1].value == ()
             assert reader.open_producers({1: [("orders", 0)]})[1].value == ProducerAnswer((), {("orders", 0): 29})
             access.allow(cluster, "klaxon", ["READ"], [ResourceType.TOPIC])

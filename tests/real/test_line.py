@@ -16,7 +16,7 @@ import yaml
 
 import demo
 from demo.security import PLAINTEXT
-from tests.klaxon_process import ROOT, Klaxon, free_port, wait_until, watching
+from tests.klaxon_process import ROOT, Klaxon, Page, free_port, wait_until, watching
 from tests.on_cluster import klaxon_config
 
 pytestmark = pytest.mark.real
@@ -88,6 +88,27 @@ def test_a_diagnosis_without_a_daemon(healthy_cluster: demo.Cluster, klaxon: Kla
     way = by_options if healthy_cluster.security == PLAINTEXT else ("--config", str(klaxon.config))
     walked = command(klaxon, "diagnose", "under-replicated", *way)
     assert walked.returncode == 0, walked.stdout + walked.stderr
+
+
+def test_collecting_once(healthy_cluster: demo.Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(klaxon_config(healthy_cluster)))
+
+    def collected(form: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "klaxon", "collect", "--once", "--config", str(file), "--format", form],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            cwd=ROOT,
+            check=False,
+        )
+
+    page, table = collected("page"), collected("table")
+    assert (page.returncode, page.stderr) == (0, "")
+    assert Page(page.stdout).value("kafka_brokers") == 3
+    assert (table.returncode, table.stderr) == (0, ""), table.stdout
+    assert " jmx " in table.stdout and "failed" not in table.stdout
 
 
 def test_reload_takes_up_what_is_good_and_keeps_what_is_not(klaxon: Klaxon) -> None:

@@ -8,7 +8,9 @@ from types import MappingProxyType
 from exporter.jmx.join import JmxBlocks
 from exporter.metrics.families import (
     blast,
+    certificates,
     cluster,
+    configs,
     groups,
     itself,
     log_dirs,
@@ -30,6 +32,11 @@ MAKERS: Mapping[str, Callable[[Lasting, Snapshot], Blocks]] = MappingProxyType(
         "offsets": offsets.blocks,
         "groups": lambda keep, snapshot: [*groups.blocks(keep, snapshot), *blast.group_blocks(keep, snapshot)],
         "log_dirs": log_dirs.blocks,
+        "configs": configs.blocks,
+        "topic_configs": configs.topic_blocks,
+        "quotas": configs.quota_blocks,
+        "certificates": certificates.blocks,
+        "certificate_files": certificates.file_blocks,
         "reassignments": reassignments.blocks,
         "throttles": reassignments.throttle_blocks,
         "throttled_topics": reassignments.topic_blocks,

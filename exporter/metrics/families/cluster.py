@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exporter.facts.cluster import LegName, LegState, Role
+from exporter.metrics.families import features
 from exporter.metrics.families.lasting import Blocks, Lasting, trusted
 from exporter.snapshot import Snapshot
 
@@ -19,6 +20,7 @@ def blocks(keep: Lasting, snapshot: Snapshot) -> Blocks:
     brokers = sorted(facts.brokers, key=lambda n: n.id)
     up = [n for n in brokers if n.registered and not n.fenced]
     made = [
+        *features.blocks(keep, facts),
         keep.scalar("kafka_brokers", len(up)),
         keep.block(
             "kafka_broker_info", ("id", "address"), (((str(n.id), n.address), 1) for n in brokers if n.registered)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from exporter.derive.coverage import UNSUPPORTED
 from exporter.metrics.families.lasting import Blocks, Lasting, Row
 from exporter.reading import WHOLE_CLUSTER, Reading
 from exporter.snapshot import Snapshot
@@ -23,6 +24,7 @@ def blocks(keep: Lasting, snapshot: Snapshot) -> Blocks:
         ),
         keep.block("klaxon_collector_age_seconds", ("collector", "source"), _ages(polled, snapshot.at)),
         keep.block("klaxon_collector_covered", ("collector", "source"), _covered(known, snapshot)),
+        keep.block("klaxon_collector_supported", ("collector", "source"), _supported(readings, snapshot)),
         keep.block(
             "klaxon_facts_trusted",
             ("collector",),
@@ -46,6 +48,16 @@ def _ages(readings: Mapping[str, Reading[Any]], now: float) -> Iterable[tuple[Ro
         for name, r in readings.items()
         for s, p in sorted(r.parts.items())
     )
+
+
+def _supported(readings: Mapping[str, Reading[Any]], snapshot: Snapshot) -> Iterable[tuple[Row, float]]:
+    """By source as far as the collector has polled; a collector that is not asked speaks for the cluster."""
+    for name, reading in readings.items():
+        if reading.polled_at:
+            unable = {s for s, f in reading.failures.items() if f.kind == UNSUPPORTED}
+            yield from (((name, _source(s)), s not in unable) for s in sorted(reading.expected))
+        elif name in snapshot.coverage.unsupported:
+            yield (name, "cluster"), False
 
 
 def _covered(readings: Mapping[str, Reading[Any]], snapshot: Snapshot) -> Iterable[tuple[Row, float]]:

@@ -20,7 +20,9 @@ def blocks(keep: Lasting, snapshot: Snapshot) -> Blocks:
     brokers = keep.labels(
         "brokers", ("broker",), [(str(n),) for n in sorted(b.id for b in cluster.brokers)] if cluster else []
     )
-    return keep.once("topics", (facts, health, brokers), lambda: _topic_blocks(keep, facts, health, brokers))
+    made = keep.once("topics", (facts, health, brokers), lambda: _topic_blocks(keep, facts, health, brokers))
+    hidden = snapshot.derived.hidden_topics
+    return made if hidden is None else [*made, keep.scalar("kafka_topics_hidden", hidden)]
 
 
 def _topic_blocks(keep: Lasting, facts: TopicFacts, health: PartitionHealth, brokers: LabelSets) -> Blocks:

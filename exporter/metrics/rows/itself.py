@@ -32,6 +32,12 @@ ROWS: tuple[MetricRow, ...] = (
         Owner.SELF,
     ),
     gauge(
+        "klaxon_collector_supported",
+        "0 if this source cannot give the collector's facts at all (or the collector is switched off): neither unknown nor a fault; the source cluster speaks for all of it.",
+        "collector source",
+        Owner.SELF,
+    ),
+    gauge(
         "klaxon_facts_trusted",
         "1 if the collector's facts can be relied on; 0 if the brokers' metadata may be frozen, since no active controller answers.",
         "collector",
@@ -50,6 +56,18 @@ ROWS: tuple[MetricRow, ...] = (
         "klaxon_cluster_reachable",
         "1 if any bootstrap server or known broker answered in the last poll.",
         "",
+        Owner.SELF,
+    ),
+    gauge(
+        "klaxon_page_series",
+        "Series of the cluster on the metrics page, by the collector they come from.",
+        "collector",
+        Owner.SELF,
+    ),
+    gauge(
+        "klaxon_page_detail_dropped",
+        "Families that are off the metrics page since the cluster has more series than metrics.ceiling, by the detail they have.",
+        "level",
         Owner.SELF,
     ),
 )

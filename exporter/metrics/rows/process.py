@@ -8,6 +8,20 @@ ROWS: tuple[MetricRow, ...] = tuple(
     MetricRow(name, help, type, tuple(labels.split()), (Owner.SELF,), unit, cluster=False)
     for name, help, type, labels, unit in (
         ("klaxon_build_info", "Version of Klaxon; always 1.", MetricType.GAUGE, "version", ""),
+        (
+            "klaxon_config_last_reload_successful",
+            "1 if the configuration that was read last is in force, 0 if it was refused.",
+            MetricType.GAUGE,
+            "",
+            "",
+        ),
+        (
+            "klaxon_config_last_reload_success_timestamp_seconds",
+            "When a configuration was last put in force, Unix time.",
+            MetricType.GAUGE,
+            "",
+            "seconds",
+        ),
         ("klaxon_start_time_seconds", "When Klaxon started, Unix time.", MetricType.GAUGE, "", "seconds"),
         (
             "klaxon_alertmanager_up",

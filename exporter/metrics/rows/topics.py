@@ -110,6 +110,12 @@ ROWS: tuple[MetricRow, ...] = (
         Owner.TOPICS,
         sparse=True,
     ),
+    gauge(
+        "kafka_topics_hidden",
+        "Topics that the active controller counts and Metadata leaves out, since Klaxon has no right to describe them; absent where JMX does not tell the count.",
+        "",
+        Owner.TOPICS,
+    ),
     gauge("kafka_broker_replicas", "Replicas assigned to the broker.", "broker", Owner.TOPICS),
     gauge("kafka_broker_leaders", "Partitions that the broker leads.", "broker", Owner.TOPICS),
     gauge(

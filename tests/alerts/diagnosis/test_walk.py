@@ -188,6 +188,17 @@ def test_unknown_step_says_what_to_run_by_hand() -> None:
     )
 
 
+def test_what_the_cluster_cannot_give_is_said_to_be_not_supported() -> None:
+    world = scenes.dir_failed().world()
+    cover = world.coverage
+    assert cover is not None
+    without = {name: sources for name, sources in cover.taken_at.items() if name != "log_dirs"}
+    world.coverage = replace(cover, taken_at=without, unsupported=frozenset({"log_dirs"}))
+    (finding,) = diagnose(TREES, DIR, world)
+    assert finding.confidence is Confidence.LOW
+    assert "Not supported: this cluster does not give log dirs" in finding.unknowns[0]
+
+
 def test_numbers_without_data_are_said_to_be_missing() -> None:
     scene = scenes.killed()
     scene.withdrawn.add("topics")

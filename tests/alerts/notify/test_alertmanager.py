@@ -275,6 +275,33 @@ def test_stop_sends_what_is_left(server: Server) -> None:
     assert sum(len(b) for _, _, b in server.requests) == 200
 
 
+def up(registry: CollectorRegistry, peer: AlertmanagerPeer) -> float | None:
+    return registry.get_sample_value("klaxon_alertmanager_up", {"peer": peer.name})
+
+
+@pytest.mark.usefixtures("quick")
+def test_peers_come_and_go_and_the_others_keep_their_queue(server: Server, start: Start) -> None:
+    stays, goes = AlertmanagerPeer(url="http://127.0.0.1:9"), AlertmanagerPeer(url="http://127.0.0.1:9/gone")
+    box, registry = start(stays, goes)
+    box.post([posting("A")])
+    comes = AlertmanagerPeer(url=server.url)
+    box.use([comes, stays, comes])
+    box.post([posting("B")])
+    wait_until("the new peer has it", lambda: len(server.requests) == 1, 10)
+    assert [a["labels"]["alertname"] for a in server.requests[0][2]] == ["B"]
+    assert dict(box.pending())[stays.name] == 2
+    assert up(registry, goes) is None and up(registry, stays) == 0
+    wait_until("it is up", lambda: up(registry, comes) == 1, 10)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_peer_that_is_reached_another_way_is_the_same_series(server: Server, start: Start) -> None:
+    box, registry = start(AlertmanagerPeer(url=server.url))
+    box.use([AlertmanagerPeer(url=server.url, timeout=3)])
+    box.post([posting("A")])
+    wait_until("it is up", lambda: up(registry, AlertmanagerPeer(url=server.url)) == 1, 10)
+
+
 def test_firing_ends_later_than_the_next_word() -> None:
     body = as_json(posting("A"), NOW)
     assert body["startsAt"] == "2023-11-14T22:12:20.000Z"

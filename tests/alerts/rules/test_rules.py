@@ -227,6 +227,22 @@ def test_cluster_that_was_never_reached() -> None:
     assert names(replay(scene, 180)) == {("KlaxonCannotReachCluster", "warning")}
 
 
+def test_detail_that_is_dropped_from_the_page_is_told_after_a_minute() -> None:
+    scene = scenes.healthy()
+    scene.becomes("klaxon_page_detail_dropped", 3, level="partition")
+    fired = replay(scene, 180)
+    assert set(fired) == {("KlaxonSeriesCeiling", "warning", "cluster")}
+    assert 60 <= fired["KlaxonSeriesCeiling", "warning", "cluster"][0] <= 90
+
+
+def test_detail_that_comes_back_is_resolved() -> None:
+    scene = scenes.healthy()
+    scene.has("klaxon_page_detail_dropped", 0, level="partition")
+    scene.becomes("klaxon_page_detail_dropped", 3, level="partition")
+    ((_, resolved),) = replay(back(scene, 120, FAULT + 300), 300).values()
+    assert resolved is not None and 120 <= resolved <= 150
+
+
 # --- what must not fire
 
 

@@ -47,6 +47,19 @@ class FakeJmx:
         return JmxAnswer(target.node, target.address, self.clock(), 0.01, tuple(found), tuple(missing))
 
 
+@dataclass
+class FakeTransports:
+    """Hands out one transport whatever is configured."""
+
+    jmx: FakeJmx
+
+    def get(self, *_: object) -> FakeJmx:
+        return self.jmx
+
+    def close(self) -> None:
+        self.jmx.close()
+
+
 def canonical(bean: str) -> str:
     """The name under which a real node's pattern query gives the bean: keys sorted (values without commas)."""
     domain, _, keys = bean.partition(":")

@@ -160,9 +160,18 @@ def test_every_fault_is_listed() -> None:
     assert len(caught.value.faults) == 2
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match=r"none\.yaml"):
-        load(tmp_path / "none.yaml")
+def test_a_folder_of_files(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match=r"none: has no files"):
+        load(tmp_path / "none")
+    (tmp_path / "a.yaml").write_text(GOOD)
+    (tmp_path / "b.yaml").write_text(GOOD.replace("name=Y", "name=Z"))
+    assert len(load(tmp_path).specs) == 2
+    (tmp_path / "b.yaml").write_text(GOOD)
+    with pytest.raises(CatalogueError, match=r"bean kafka.server:type=X,name=Y stands twice"):
+        load(tmp_path)
+    (tmp_path / "b.yaml").write_text(GOOD.replace("role: broker", "role: x"))
+    with pytest.raises(CatalogueError, match=r"b\.yaml: beans\[0\]"):
+        load(tmp_path)
 
 
 def test_quoted_key_properties() -> None:

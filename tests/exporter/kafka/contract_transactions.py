@@ -71,7 +71,7 @@ class MovesContract:
         world.reader.pulse()
 
         def rates() -> dict[int, int]:
-            told = world.reader.broker_settings(world.brokers, [RATE, "transaction.max.timeout.ms"])
+            told = world.reader.broker_values(world.brokers, [RATE, "transaction.max.timeout.ms"])
             assert all(a.value and a.value["transaction.max.timeout.ms"] == "900000" for a in told.values())
             found = {n: int(a.value[RATE]) for n, a in told.items() if a.value and RATE in a.value}
             return {n: rate for n, rate in found.items() if rate < 1 << 62}
@@ -88,7 +88,7 @@ class MovesContract:
         world.create_topic(plain, [[1]])
         world.create_topic(throttled, [[1]], {REPLICAS[0]: "*"})
         world.until(lambda: {plain, throttled} <= set(world.reader.partitions().topics), "the topics are known")
-        told = world.reader.topic_settings([plain, throttled, world.name("missing")], REPLICAS)
+        told = world.reader.topic_values([plain, throttled, world.name("missing")], REPLICAS)
         assert {t: {k: v for k, v in s.items() if v} for t, s in told.items()} == {
             plain: {},
             throttled: {REPLICAS[0]: "*"},

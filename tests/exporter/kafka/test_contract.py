@@ -9,6 +9,7 @@ import pytest
 
 from exporter.kafka.client import KafkaReader
 from tests.exporter.kafka.contract import Commits, ReaderContract, World
+from tests.exporter.kafka.contract_configs import ConfigsContract
 from tests.exporter.kafka.contract_transactions import MovesContract
 from tests.fakes.kafka import FakeCluster, FakeReader
 
@@ -27,6 +28,8 @@ class FakeWorld:
         self.resume = self.model.resume
         self.delete_topic = self.model.delete_topic
         self.produce = self.model.produce
+        self.set_broker_config = self.model.set_broker_config
+        self.set_quota = self.model.set_quota
         self._created: dict[str, str] = {}
 
     def name(self, stem: str) -> str:
@@ -76,10 +79,7 @@ class FakeWorld:
         self.model.reassign(topic, partition, replicas)
 
     def set_broker(self, broker: int, key: str, value: str | None) -> None:
-        config = self.model.brokers[broker].config
-        config.pop(key, None)
-        if value is not None:
-            config[key] = value
+        self.model.set_broker_config(broker, {key: value})
 
     @contextmanager
     def open_transaction(self, id: str, topic: str, partition: int, timeout: float) -> Iterator[None]:
@@ -88,13 +88,13 @@ class FakeWorld:
         self.model.end_transaction(id)
 
 
-class TestFakeReader(MovesContract, ReaderContract):
+class TestFakeReader(MovesContract, ReaderContract, ConfigsContract):
     @pytest.fixture(params=[(4, 3), (3, 9)], ids=["4.3", "3.9"])
-    def world(self, request: pytest.FixtureRequest) -> World:
+    def world(self, request: pytest.FixtureRequest) -> FakeWorld:
         return FakeWorld(request.param)
 
     @pytest.fixture
-    def fragile_world(self, world: World) -> World:
+    def fragile_world(self, world: FakeWorld) -> FakeWorld:
         return world
 
     @pytest.fixture

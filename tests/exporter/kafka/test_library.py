@@ -25,7 +25,7 @@ MESSAGES = {
         "DescribeTopicPartitions",
         "ListGroups",
     ),
-    "kafka.protocol.metadata": ("ApiVersions", "Metadata"),
+    "kafka.protocol.metadata": ("Metadata",),
     "kafka.protocol.sasl": ("SaslAuthenticate", "SaslHandshake"),
 }
 NAMES = {

@@ -42,6 +42,19 @@ def test_names_are_legal(row) -> None:  # type: ignore[no-untyped-def]
         assert row.name.endswith("_total")
 
 
+def test_every_family_of_kafka_exporter_is_there_with_its_labels_and_type() -> None:
+    golden = (Path(__file__).parent / "kafka_exporter.golden.txt").read_text().splitlines()[1:]
+    assert len(golden) == 15
+    for line in golden:
+        name, kind, *labels = line.split()
+        row = complete()[name]
+        assert (row.type, row.labels, row.cluster, row.sparse) == (kind, tuple(labels), True, False), name
+
+
+def test_what_belongs_to_kafka_exporter_or_to_zookeeper_alone_is_not_there() -> None:
+    assert not {"kafka_exporter_build_info", "kafka_consumergroupzookeeper_lag_zookeeper"} & complete().keys()
+
+
 @pytest.mark.prometheus
 @pytest.mark.skipif(PROMTOOL is None, reason="no promtool: set PROMTOOL=")
 def test_promtool_only_objects_to_inherited_names() -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_latest
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.blocks import NO_LABELS, Block, LabelSets
 from exporter.metrics import writer
 from exporter.metrics.catalogue import MetricRow, MetricType, Owner
-from exporter.metrics.writer import Writer, WriterError, go_numbers, header
+from exporter.metrics.writer import Writer, WriterError, go_numbers, header, openmetrics_header
 
 NASTY = st.text(
     st.one_of(st.sampled_from('\\\n"%{}=, \r\t\x00 é漢😀'), st.characters(exclude_categories=["Cs"])), max_size=8
@@ -45,42 +46,81 @@ class One(Collector):
 
 
 def by_client(
-    row: MetricRow, cluster: str | None, names: tuple[str, ...], samples: list[tuple[tuple[str, ...], float]]
+    row: MetricRow,
+    cluster: str | None,
+    names: tuple[str, ...],
+    samples: list[tuple[tuple[str, ...], float]],
+    printed: Callable[[CollectorRegistry], bytes] = generate_latest,
 ) -> bytes:
     constant = () if cluster is None else (cluster,)
     all_names = (*names, *(("cluster",) if constant else ()))
-    kind = CounterMetricFamily if row.type is MetricType.COUNTER else GaugeMetricFamily
-    family = kind(row.name, row.help, labels=all_names)
+    kind = (
+        GaugeMetricFamily
+        if row.type is MetricType.GAUGE
+        else CounterMetricFamily
+        if row.name.endswith("_total")
+        else UnknownMetricFamily
+    )
+    family = kind(row.name, row.help, labels=all_names, unit=row.unit)
     for values, number in samples:
         family.add_metric((*values, *constant), number)
     registry = CollectorRegistry()
     registry.register(One(family))
-    return generate_latest(registry)
+    return printed(registry)
 
 
-@given(st.data())
-def test_same_bytes_as_prometheus_client(data: st.DataObject) -> None:
-    names = tuple(data.draw(NAMES))
-    counter = data.draw(st.booleans())
-    row = MetricRow(
-        "kafka_x_total" if counter else "kafka_x",
-        data.draw(NASTY),
-        MetricType.COUNTER if counter else MetricType.GAUGE,
-        names,
-        (Owner.TOPICS,),
-    )
-    cluster = data.draw(st.none() | NASTY)
-    rows = data.draw(st.lists(st.tuples(*[NASTY] * len(names)), max_size=12))
+Drawn = tuple[MetricRow, str | None, Block, list[tuple[tuple[str, ...], float]]]
+
+
+@st.composite
+def drawn(draw: st.DrawFn, *, names: st.SearchStrategy[str]) -> Drawn:
+    """A family with a cluster and samples."""
+    labels = tuple(draw(NAMES))
+    name = draw(names)
+    kind = MetricType.COUNTER if name.endswith(("_total", "_count")) else MetricType.GAUGE
+    unit = "seconds" if "_seconds" in name else ""
+    row = MetricRow(name, draw(NASTY), kind, labels, (Owner.TOPICS,), unit)
+    cluster = draw(st.none() | NASTY)
+    rows = draw(st.lists(st.tuples(*[NASTY] * len(labels)), max_size=12))
     numbers: list[float]
-    if data.draw(st.booleans()):
-        numbers = list(data.draw(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=len(rows), max_size=len(rows))))
+    if draw(st.booleans()):
+        numbers = list(draw(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=len(rows), max_size=len(rows))))
         values = np.array(numbers, dtype=np.int64)
     else:
-        numbers = data.draw(st.lists(FLOATS, min_size=len(rows), max_size=len(rows)))
+        numbers = draw(st.lists(FLOATS, min_size=len(rows), max_size=len(rows)))
         values = np.array(numbers, dtype=np.float64)
-    block = Block(row.name, LabelSets(names, rows), values)
+    return row, cluster, Block(row.name, LabelSets(labels, rows), values), list(zip(rows, numbers, strict=True))
+
+
+def quoted(name: str) -> Drawn:
+    """Everything that is escaped, in the help and in a label."""
+    nasty = 'a "quoted" \\ line\nbreak'
+    row = MetricRow(name, nasty, MetricType.GAUGE, ("topic",), (Owner.TOPICS,))
+    return row, nasty, Block(name, LabelSets(("topic",), [(nasty,)]), np.array([1])), [((nasty,), 1)]
+
+
+@given(drawn(names=st.sampled_from(["kafka_x", "kafka_x_total"])))
+@example(quoted("kafka_x"))
+def test_same_bytes_as_prometheus_client(one: Drawn) -> None:
+    row, cluster, block, samples = one
     ours = header(row) + b"".join(Writer().render(row, cluster, block))
-    assert ours == by_client(row, cluster, names, list(zip(rows, numbers, strict=True)))
+    assert ours == by_client(row, cluster, row.labels, samples)
+
+
+IN_OPENMETRICS = ["kafka_x", "kafka_x_total", "kafka_x_count", "kafka_x_seconds", "kafka_x_seconds_total"]
+
+
+@given(drawn(names=st.sampled_from(IN_OPENMETRICS)))
+@example(quoted("kafka_x"))
+def test_same_bytes_as_prometheus_client_in_openmetrics(one: Drawn) -> None:
+    row, cluster, block, samples = one
+    ours = openmetrics_header(row) + b"".join(Writer().render(row, cluster, block)) + b"# EOF\n"
+    assert ours == by_client(row, cluster, row.labels, samples, openmetrics_latest)
+
+
+def test_a_unit_that_the_name_does_not_end_with_is_not_told() -> None:
+    row = MetricRow("kafka_timems", "Help.", MetricType.GAUGE, (), (Owner.JMX,), "milliseconds")
+    assert b"UNIT" not in openmetrics_header(row)
 
 
 @given(st.lists(FLOATS, max_size=50))
