@@ -8,7 +8,6 @@ from exporter.collectors.base import Clock, Known, Polls, failure, poll_of
 from exporter.facts.reassignments import BrokerThrottles, Move, ThrottledTopics
 from exporter.kafka.client import Answer, KafkaReader
 from exporter.kafka.errors import KafkaError
-from exporter.kafka.rights import TOPIC_NOT_PERMITTED, missing_right
 from exporter.reading import WHOLE_CLUSTER, Failure, Part, Poll
 
 RATES: Mapping[str, str] = {
@@ -71,9 +70,7 @@ class ReassignmentsCollector:
         except KafkaError as error:
             return Poll({}, {WHOLE_CLUSTER: failure(error, self._clock())})
         if topics and not told:
-            message = (
-                f"DescribeConfigs: no topic may be described; {missing_right('DescribeConfigs', TOPIC_NOT_PERMITTED)}"
-            )
+            message = "DescribeConfigs: no topic may be described; Klaxon's user needs DescribeConfigs on topics"
             return Poll({}, {WHOLE_CLUSTER: Failure("denied", message, self._clock())})
         found = {topic: _throttled(settings) for topic, settings in sorted(told.items())}
         self._topics = ThrottledTopics({topic: throttles for topic, throttles in found.items() if throttles})

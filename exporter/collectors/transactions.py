@@ -187,8 +187,10 @@ def _leaderless(topics: TopicFacts | None) -> int:
 def _known_ends(
     known: Known, table: PartitionTable, leaders: frozenset[int], now: float
 ) -> Mapping[int, OffsetRows] | None:
-    """The ends that were read with the groups, where every leader's are fresh and of this table. They are older than the last stable offsets that they are compared with, which never lag by them then for
-    less than an interval."""
+    """The ends that were read with the groups, where every leader's are fresh and of this table.
+
+    They are older than the last stable offsets that they are compared with: what began since does not count as lagging yet.
+    """
     fresh = known.end_offsets.fresh(now) if known.end_offsets is not None else {}
     ends = {n: p.value for n, p in fresh.items() if n in leaders and p.value.partitions is table}
     return ends if leaders <= ends.keys() else None

@@ -60,6 +60,8 @@ def dir_moves(log_dirs: Mapping[int, LogDirTable]) -> Mapping[int, int]:
     return {broker: int(table.is_future.sum()) for broker, table in log_dirs.items()}
 
 
+Place = tuple[str, int]
+"""Topic and partition."""
 Copy = tuple[str, int, int]
 """Topic, partition, and the broker that gets a replica."""
 
@@ -71,22 +73,28 @@ def bytes_left(
 
     An estimate: retention, compaction and new records change both sizes meanwhile.
     """
-    return {(m.topic, m.partition, b): _left(m, b, table, log_dirs) for m in moves for b in m.adding}
+    topics = {m.topic for m in moves}
+    sizes = {broker: _sizes(dirs, topics) for broker, dirs in log_dirs.items()}
+    return {(m.topic, m.partition, b): _left(m, b, _leader(m, table), sizes) for m in moves for b in m.adding}
 
 
-def _left(move: Move, broker: int, table: PartitionTable, log_dirs: Mapping[int, LogDirTable]) -> int | None:
+def _left(move: Move, broker: int, leader: int, sizes: Mapping[int, Mapping[Place, int]]) -> int | None:
+    place = (move.topic, move.partition)
+    whole = sizes.get(leader, {}).get(place)
+    if whole is None or broker not in sizes:
+        return None
+    return max(0, whole - sizes[broker].get(place, 0))
+
+
+def _leader(move: Move, table: PartitionTable) -> int:
     rows = table.rows_of(move.topic)
     at = np.flatnonzero(table.partition[rows] == move.partition)
-    leader = int(table.leader[rows][at[0]]) if len(at) else -1
-    whole = _size(log_dirs.get(leader), move)
-    if whole is None or broker not in log_dirs:
-        return None
-    return max(0, whole - (_size(log_dirs[broker], move) or 0))
+    return int(table.leader[rows][at[0]]) if len(at) else -1
 
 
-def _size(dirs: LogDirTable | None, move: Move) -> int | None:
-    """Bytes of the partition's replica on one broker, None where it is not there or not known."""
-    if dirs is None or move.topic not in dirs.topics:
-        return None
-    mine = (dirs.topic == dirs.topics.index(move.topic)) & (dirs.partition == move.partition) & ~dirs.is_future
-    return int(dirs.size[mine].sum()) if mine.any() else None
+def _sizes(dirs: LogDirTable, topics: Collection[str]) -> Mapping[Place, int]:
+    """Bytes of the replicas that one broker has of these topics."""
+    wanted = [i for i, topic in enumerate(dirs.topics) if topic in topics]
+    rows = np.flatnonzero(np.isin(dirs.topic, wanted) & ~dirs.is_future)
+    columns = (dirs.topic[rows].tolist(), dirs.partition[rows].tolist(), dirs.size[rows].tolist())
+    return {(dirs.topics[t], p): size for t, p, size in zip(*columns, strict=True)}

@@ -211,7 +211,7 @@ class Reader(Peers):
             (messages.DESCRIBE_QUORUM_V2, messages.DESCRIBE_QUORUM_V1), messages.quorum_request, messages.quorum
         )
 
-    # --- reassignments and throttles
+    # --- reassignments and settings
 
     def reassignments(self) -> tuple[Move, ...]:
         limit = self._timeouts.forwarded
@@ -227,7 +227,7 @@ class Reader(Peers):
                 n,
                 messages.DESCRIBE_CONFIGS,
                 partial(messages_moves.settings_request, messages_moves.BROKER_RESOURCE, [str(n)], names),
-                messages_moves.broker_values,
+                messages_moves.broker_settings,
             )
             for n in nodes
         }
@@ -237,7 +237,7 @@ class Reader(Peers):
         return self._any(
             messages.DESCRIBE_CONFIGS,
             partial(messages_moves.settings_request, messages_moves.TOPIC_RESOURCE, topics, names),
-            messages_moves.topic_values,
+            messages_moves.topic_settings,
         )
 
     # --- transactions

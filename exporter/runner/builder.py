@@ -159,14 +159,14 @@ class Builder:
             legs=legs,
             trust=trust,
             departures=fold(before.departures, sight, witnesses),
-            known=self._known(before.known, view, readings, nodes, now) if usable else before.known,
-            leftovers=_leftovers(before.leftovers, readings, now),
+            known=self._known(before.known, view, topics, nodes, readings) if usable else before.known,
             hidden=fold_hidden(
                 before.hidden,
                 readings.jmx,
                 len(topics.partitions.topics) if topics is not None and trust.trust.trusted else None,
                 now,
             ),
+            leftovers=_leftovers(before.leftovers, readings, now),
         )
 
     def _sight(self, readings: Readings, nodes: Nodes, legs: Legs, now: float) -> Sight:
@@ -175,12 +175,13 @@ class Builder:
         brokers = [n for n in nodes.values() if Role.BROKER in n.roles]
         return Sight(readings.cluster.parts[WHOLE_CLUSTER].taken_at, brokers, legs, leaders)
 
-    def _known(self, before: Known, view: ClusterFacts | None, readings: Readings, nodes: Nodes, now: float) -> Known:
+    def _known(
+        self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes, readings: Readings
+    ) -> Known:
         cluster = (
             before.cluster if view is None else self._keep("known", (view, nodes), lambda: replace(view, nodes=nodes))
         )
         settings = {b: p.value for b, p in readings.configs.parts.items()}
-        topics = readings.topics.value(now)
         return Known(cluster, topics or before.topics, settings or before.settings, readings.end_offsets)
 
     def _keep(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
@@ -232,16 +233,16 @@ class Builder:
             withdrawn=withdrawn,
         )
 
+    def _blast(self, health: PartitionHealth) -> BlastRadius:
+        nodes = self._memory.nodes
+        brokers = (n for n in nodes.values() if Role.BROKER in n.roles)
+        return self._keep("blast", (health, nodes), lambda: blast_radius(health, brokers))
+
     def _drift(self, shown: Readings, now: float) -> Drift | None:
         settings = {b: p.value for b, p in sorted(shown.configs.fresh(now).items())}
         if len(settings) < 2:
             return None
         return self._keep("drift", tuple(settings.values()), lambda: drift(settings))
-
-    def _blast(self, health: PartitionHealth) -> BlastRadius:
-        nodes = self._memory.nodes
-        brokers = (n for n in nodes.values() if Role.BROKER in n.roles)
-        return self._keep("blast", (health, nodes), lambda: blast_radius(health, brokers))
 
     def _offsets(
         self, key: str, reading: Reading[OffsetRows], health: PartitionHealth | None, now: float

@@ -75,7 +75,6 @@ class Broker:
     """Until when its coordinator loads and cannot answer."""
     old_image: Image | None = None
     old_until: float = 0.0
-    config: dict[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -384,9 +383,10 @@ class FakeCluster:
         """min.insync.replicas in force."""
         return int(self.topics[name].config.get("min.insync.replicas", self.min_isr))
 
-    def set_broker_config(self, node: int | None, changes: Mapping[str, str]) -> None:
-        """Dynamic settings of a broker; None: of all."""
-        self.broker_configs[node] = {**self.broker_configs.get(node, {}), **changes}
+    def set_broker_config(self, node: int | None, changes: Mapping[str, str | None]) -> None:
+        """Dynamic settings of a broker; None: of all. A setting that becomes None is taken away."""
+        settings = {**self.broker_configs.get(node, {}), **changes}
+        self.broker_configs[node] = {name: value for name, value in settings.items() if value is not None}
 
     def set_quota(self, quota: Quota) -> None:
         self.quotas.append(quota)

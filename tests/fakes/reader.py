@@ -45,8 +45,6 @@ TRANSACTIONAL_ID_NOT_FOUND = 105
 API_VERSIONS: Mapping[int, tuple[int, int]] = {2: (1, 11), 3: (0, 13), 9: (1, 10), 16: (0, 5), 18: (0, 4), 35: (1, 5)}
 KAFKA_4_VERSIONS: Mapping[int, tuple[int, int]] = {**API_VERSIONS, 60: (0, 2), 69: (0, 1), 75: (0, 0)}
 
-BROKER_DEFAULTS: Mapping[str, str] = {"transaction.max.timeout.ms": "900000"}
-
 PULSE_TIMEOUT_S = 3.0
 BULK_TIMEOUT_S = 10.0
 FORWARDED_TIMEOUT_S = 5.0
@@ -442,11 +440,11 @@ class FakeReader:
         )
 
     def broker_values(self, nodes: Iterable[int], names: Sequence[str]) -> Answers[Mapping[str, str]]:
-        def told(node: int) -> Mapping[str, str]:
-            config = {**BROKER_DEFAULTS, **self.model.brokers[node].config}
-            return {n: config[n] for n in names if n in config}
+        def values(node: int) -> Mapping[str, str]:
+            told = settings.broker_settings(self.model, self.model.brokers[node])
+            return {n: value for n in names if n in told and (value := told[n].value) is not None}
 
-        return {n: self._answer(n, ("DescribeConfigs",), lambda n=n: told(n)) for n in nodes}
+        return {n: self._answer(n, ("DescribeConfigs",), lambda n=n: values(n)) for n in nodes}
 
     def list_transactions(self, nodes: Iterable[int]) -> Answers[tuple[TransactionListing, ...]]:
         def told(node: int) -> tuple[TransactionListing, ...]:

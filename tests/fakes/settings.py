@@ -18,6 +18,7 @@ BROKER_DEFAULTS: Mapping[str, str | None] = {
     "max.connections": "2147483647",
     "num.io.threads": "8",
     "num.network.threads": "3",
+    "transaction.max.timeout.ms": "900000",
 }
 TOPIC_DEFAULTS: Mapping[str, str] = {
     "cleanup.policy": "delete",

@@ -40,7 +40,6 @@ class RealWorld:
         self._own = f"contract-{int(time.time()) % 100_000}-{next(_number)}"
         self._topics: list[str] = []
         self._undo: list[Callable[[], object]] = []
-        self._throttled = False
         self.reader: KafkaReader = self.new_reader(cluster.bootstrap_servers.split(","))
         self.brokers: Sequence[int] = cluster.broker_ids
         major, minor = cluster.version.split(".")[:2]
@@ -136,6 +135,7 @@ class RealWorld:
         for _ in range(2_000):
             producer.produce(topic, b"x" * 1_000, partition=partition)
         assert producer.flush(30) == 0
+        self._undo.append(lambda: self._throttle(None))
         self._throttle("1000")
         self._reassign(topic, partition, replicas)
 
@@ -144,7 +144,6 @@ class RealWorld:
         self._throttle(None)
 
     def _throttle(self, rate: str | None) -> None:
-        self._throttled = rate is not None
         for broker, key in itertools.product(self.brokers, THROTTLES):
             self.set_broker(broker, key, rate)
 
@@ -198,13 +197,11 @@ class RealWorld:
         self.reader.close()
         for undo in reversed(self._undo):
             undo()
-        if self._throttled:
-            self._throttle(None)
         for name in list(self._topics):
             self.delete_topic(name)
 
 
-class TestRealReader(MovesContract, ConfigsContract, ReaderContract):
+class TestRealReader(MovesContract, ReaderContract, ConfigsContract):
     @pytest.fixture
     def world(self, cluster: Cluster) -> Iterator[RealWorld]:
         world = RealWorld(cluster)

@@ -35,7 +35,8 @@ def _remaining(keep: Lasting, snapshot: Snapshot, moves: tuple[Move, ...]) -> Bl
     if health is None:
         return []
     log_dirs = {b: p.value for b, p in snapshot.log_dirs.fresh(snapshot.at).items()}
-    left = bytes_left(moves, health.table, log_dirs)
+    table = health.table
+    left = keep.once("bytes left", (moves, table, *log_dirs.values()), lambda: bytes_left(moves, table, log_dirs))
     known = {copy: size for copy, size in left.items() if size is not None}
     samples = (((topic, str(p), str(broker)), size) for (topic, p, broker), size in sorted(known.items()))
     made = [keep.block("kafka_partition_reassignment_remaining_bytes", COPY, samples)]

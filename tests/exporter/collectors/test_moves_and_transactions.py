@@ -78,7 +78,7 @@ def test_moves_that_cannot_be_had_hide_no_throttle(
     polls = ReassignmentsCollector(scripted, clock).poll(known(scripted))
     assert polls.reassignments is not None and not polls.reassignments.parts
     failure = polls.reassignments.failures[WHOLE_CLUSTER]
-    assert failure.kind == kind and ("Describe on cluster" in failure.message) == (kind == "denied")
+    assert failure.kind == kind and ("needs Describe on cluster" in failure.message) == (kind == "denied")
     assert polls.throttles is not None and not polls.throttles.failures
     assert polls.throttled_topics is not None and not polls.throttled_topics.failures
 
@@ -89,7 +89,7 @@ def test_topics_that_may_not_be_described_are_not_unthrottled(scripted: Cluster,
     assert topics is not None and not topics.parts
     assert (
         topics.failures[WHOLE_CLUSTER].kind == "denied"
-        and "DescribeConfigs on topic" in topics.failures[WHOLE_CLUSTER].message
+        and "DescribeConfigs on topics" in topics.failures[WHOLE_CLUSTER].message
     )
 
 
@@ -175,7 +175,7 @@ def test_a_leader_that_does_not_tell_leaves_its_producers_unknown(
     failure = polls.producers.failures.get(1)
     assert (failure.kind if failure else None) == kind
     if kind == "denied":
-        assert failure is not None and "Read on topic" in failure.message and "orders-0" in failure.message
+        assert failure is not None and "needs Read on topic" in failure.message and "orders-0" in failure.message
 
 
 @pytest.mark.parametrize(("code", "kind"), [(14, "loading"), (15, "loading"), (16, "moving"), (53, "denied")])

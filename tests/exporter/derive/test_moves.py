@@ -87,7 +87,7 @@ def test_a_finished_reassignment_leaves_nothing() -> None:
     model.create_topic("orders", assignment=[[1, 2]])
     watched = Simulation(model)
     model.begin_reassignment("orders", 0, [2, 3])
-    model.brokers[1].config["leader.replication.throttled.rate"] = "1000"
+    model.set_broker_config(1, {"leader.replication.throttled.rate": "1000"})
     model.topics["orders"].config["leader.replication.throttled.replicas"] = "0:1"
     watched.run(90)
     moving = watched.snapshots[-1]
@@ -99,6 +99,6 @@ def test_a_finished_reassignment_leaves_nothing() -> None:
     seen = watched.run(60)[-1]
     assert seen.reassignments.value(seen.at) == ()
     assert seen.derived.leftovers == {("broker", "1", "leader"), ("topic", "orders", "leader")}
-    model.brokers[1].config.clear()
+    model.set_broker_config(1, {"leader.replication.throttled.rate": None})
     model.topics["orders"].config.clear()
     assert not watched.run(16)[-1].derived.leftovers

@@ -79,10 +79,7 @@ class FakeWorld:
         self.model.reassign(topic, partition, replicas)
 
     def set_broker(self, broker: int, key: str, value: str | None) -> None:
-        config = self.model.brokers[broker].config
-        config.pop(key, None)
-        if value is not None:
-            config[key] = value
+        self.model.set_broker_config(broker, {key: value})
 
     @contextmanager
     def open_transaction(self, id: str, topic: str, partition: int, timeout: float) -> Iterator[None]:
@@ -91,7 +88,7 @@ class FakeWorld:
         self.model.end_transaction(id)
 
 
-class TestFakeReader(MovesContract, ConfigsContract, ReaderContract):
+class TestFakeReader(MovesContract, ReaderContract, ConfigsContract):
     @pytest.fixture(params=[(4, 3), (3, 9)], ids=["4.3", "3.9"])
     def world(self, request: pytest.FixtureRequest) -> FakeWorld:
         return FakeWorld(request.param)
