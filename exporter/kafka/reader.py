@@ -227,7 +227,7 @@ class Reader(Peers):
                 n,
                 messages.DESCRIBE_CONFIGS,
                 partial(messages_moves.settings_request, messages_moves.BROKER_RESOURCE, [str(n)], names),
-                messages_moves.broker_settings,
+                messages_moves.broker_values,
             )
             for n in nodes
         }
@@ -237,7 +237,7 @@ class Reader(Peers):
         return self._any(
             messages.DESCRIBE_CONFIGS,
             partial(messages_moves.settings_request, messages_moves.TOPIC_RESOURCE, topics, names),
-            messages_moves.topic_settings,
+            messages_moves.topic_values,
         )
 
     # --- transactions

@@ -98,6 +98,12 @@ class Job:
         self.current = Attempt(self._collector, known, clock, thread_name)
         return self.current
 
+    def give_up(self) -> None:
+        """Another job takes this one's place: nobody waits for its poll any more, and the other one polls as soon as its turn is over."""
+        self.requested = True
+        if self.current is not None:
+            self.current.left.set()
+
     def leave_behind(self, attempt: Attempt) -> None:
         """Give a poll up; the next one gets a collector of its own, since the old one may still be at work."""
         self._left_behind.append(attempt)

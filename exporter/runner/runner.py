@@ -143,6 +143,9 @@ class Runner:
             for job in gone:
                 self._readings = self._readings.without(job.registration.feeds)
             self._builder.switch_off(self._off())
+            for job in before.values():
+                if self._jobs.get(job.name) is not job:
+                    job.give_up()
         for job in gone:
             self._scheduler.remove_job(job.name)
         for name in fresh.keys() - kept.keys():
@@ -251,7 +254,8 @@ class Runner:
         return [job for name, job in self._jobs.items() if name in names]
 
     def _bring_forward(self, job: Job) -> None:
-        wait = max(0.0, job.last_started + self._early_gap_s - time.monotonic())
+        # The turn that asks for another may still count as running, and then the other would be left out.
+        wait = max(0.05, job.last_started + self._early_gap_s - time.monotonic())
         with suppress(JobLookupError):  # switched off meanwhile
             self._scheduler.modify_job(job.name, next_run_time=datetime.now(UTC) + timedelta(seconds=wait))
 

@@ -225,6 +225,43 @@ def test_facts_vanish_though_no_poll_ends(watch: Callable[..., Watched]) -> None
     assert w.now.derived.health is None
 
 
+def config(**collectors: Any) -> ClusterConfig:
+    return ClusterConfig.model_validate({"bootstrap_servers": ["127.0.0.1:9092"], "collectors": collectors})
+
+
+def test_other_intervals_keep_every_fact(watch: Callable[..., Watched]) -> None:
+    w = watch()
+    until(lambda: all(w.now.coverage.covers(name) for name in EVERYTHING))
+    seen, health = len(w.published), w.now.derived.health
+    w.runner.use(config(topics={"interval": 600}, groups={"interval": 1}, quorum={"interval": 1}), None)
+    until(lambda: w.now.topics.interval == 600 and w.now.groups.interval == w.now.quorum.interval == 1)
+    until(lambda: w.cluster.count("list_groups") >= 3)
+    assert all(s.coverage.covers(name) for s, _ in w.published[seen:] for name in EVERYTHING)
+    assert all(s.derived.trust.trusted for s, _ in w.published[seen:])
+    assert w.now.start_offsets.interval == 60 and health is not None
+
+
+def test_a_collector_that_is_switched_off_is_gone_and_comes_back(watch: Callable[..., Watched]) -> None:
+    w = watch()
+    until(lambda: all(w.now.coverage.covers(name) for name in EVERYTHING))
+    w.runner.use(config(groups={"enabled": False}, quorum={"enabled": False}), None)
+    until(lambda: {"groups", "offsets", "quorum"} <= w.now.coverage.unsupported and not w.now.groups.parts)
+    asked = w.cluster.count("list_groups")
+    w.runner.use(config(), None)
+    until(lambda: all(w.now.coverage.covers(name) for name in EVERYTHING) and w.now.quorum.success)
+    assert w.cluster.count("list_groups") > asked
+
+
+def test_a_poll_that_hangs_does_not_hold_up_its_successor(watch: Callable[..., Watched]) -> None:
+    cluster = Cluster(time.time)
+    cluster.replies["log_dirs"] = never_ends
+    w = watch(cluster)
+    until(lambda: cluster.count("log_dirs") == 1)
+    del cluster.replies["log_dirs"]
+    w.runner.use(config(log_dirs={"interval": 3600}), None)
+    until(lambda: w.now.coverage.covers("log_dirs"), 5.0)
+
+
 def test_changed_names_follow_what_changed(watch: Callable[..., Watched]) -> None:
     w = watch()
     until(lambda: w.now.coverage.covers("log_dirs") and w.now.coverage.covers("groups"))
