@@ -34,6 +34,7 @@ from exporter.snapshot import Snapshot
 from klaxon.config import Loaded, build
 from klaxon.daemon import requirements
 from klaxon.lines import Line
+from klaxon.memory import share_one_arena
 from tests.bench.cluster_m import ROOT, Mover
 from tests.bench.costs import Meter, Samples, cpu_seconds, megabytes
 
@@ -127,6 +128,7 @@ class Cycle:
     """Everything between Kafka and the page, for one cluster."""
 
     def __init__(self, reader: Any, jmx: JpypeTransport | None, targets: Mapping[int, str], clock: Clock) -> None:
+        share_one_arena()
         self.clock = clock
         self.reader = reader
         self._jmx = jmx
