@@ -63,7 +63,8 @@ def keep(section: Section, load: str) -> None:
         new = asdict(section)
         measured = {v["budget"] for v in new["verdicts"]}
         before = kept.get(section.key, {}).get("verdicts", [])
-        new["verdicts"] += [v for v in before if v["budget"] not in measured and section.key == "peers"]
+        stands = [v for v in before if v["budget"] not in measured and section.key == "peers"]
+        new["verdicts"] = [*new["verdicts"], *stands]
         date = dt.datetime.now(dt.UTC).date().isoformat()
         kept[section.key] = {**new, "when": f"Measured on {date}, load average before it {load}."}
         KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
