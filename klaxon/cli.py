@@ -28,6 +28,8 @@ from klaxon.memory import share_one_arena
 from klaxon.web.server import AddressTaken
 
 OK, FINDINGS, USAGE, UNKNOWN = 0, 1, 2, 3
+SWITCH_S = 0.001
+"""So long a thread computes while another one waits for the interpreter (Python's default is 5 ms, which alone is all that a scrape may take)."""
 DEFAULT_URL = "http://127.0.0.1:9308"
 
 app = typer.Typer(
@@ -146,6 +148,7 @@ def serve(source: Source) -> int:
     from klaxon.daemon import Daemon
 
     share_one_arena()
+    sys.setswitchinterval(SWITCH_S)
     try:
         loaded = source.load()
         _log_as(loaded.config.log)

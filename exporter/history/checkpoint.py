@@ -10,7 +10,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,16 @@ _BYTES_PER_CALL: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedTable:
-    """One table: its family, who writes it (a cluster or a rule's source), its series by column, and its chunks."""
+    """One table: its family, who writes it (a cluster or a rule's source), its series by column, and its chunks.
+
+    A series' origin (see ``columns.Origin``) is ``shapes[column]`` and ``keys[column]``; a column without a key is free.
+    """
 
     family: str
     cluster: str | None
     source: str | None
-    origins: list[Origin | None]
+    shapes: list[tuple[str, ...] | None]
+    keys: list[Hashable | None]
     chunks: list[Chunk]
 
 
@@ -113,8 +117,7 @@ def _read_record(file: IO[bytes]) -> tuple[bytes, bytes] | None:
 def _described(table: SavedTable) -> bytes:
     shapes: dict[tuple[str, ...] | None, int] = {}
     used = _used(table)
-    origins = [table.origins[column] for column in used.tolist()]
-    series = [_named(origin, shapes) for origin in origins if origin is not None]
+    series = [_named(table.shapes[column], table.keys[column], shapes) for column in used.tolist()]
     parts = [
         json.dumps(series[start : start + _SERIES_PER_CALL])[1:-1] for start in range(0, len(series), _SERIES_PER_CALL)
     ]
@@ -128,15 +131,14 @@ def _described(table: SavedTable) -> bytes:
     return f'{json.dumps(head)[:-1]}, "series": [{", ".join(parts)}]}}'.encode()
 
 
-def _named(origin: Origin, shapes: dict[tuple[str, ...] | None, int]) -> list[Any]:
-    names, key = origin
+def _named(names: tuple[str, ...] | None, key: Any, shapes: dict[tuple[str, ...] | None, int]) -> list[Any]:
     shape = shapes.setdefault(names, len(shapes))
     return [shape, dict(key) if isinstance(key, Labels) else key]
 
 
 def _used(table: SavedTable) -> npt.NDArray[np.intp]:
     """The columns that belong to a series; only these are written."""
-    return np.array([column for column, origin in enumerate(table.origins) if origin is not None], dtype=np.intp)
+    return np.array([column for column, key in enumerate(table.keys) if key is not None], dtype=np.intp)
 
 
 def _arrays(table: SavedTable) -> bytes:
@@ -145,7 +147,7 @@ def _arrays(table: SavedTable) -> bytes:
     members: list[bytes] = []
     for chunk in table.chunks:
         inside = used[: np.searchsorted(used, chunk.width)]
-        bits = chunk.bits[: chunk.stored]
+        bits = chunk.some_rows(np.arange(chunk.stored))
         members += _packed(chunk.times[: chunk.rows], "<i8")
         members += _packed(chunk.place[: chunk.rows], "<i4")
         members += _packed(bits if len(inside) == chunk.width else bits[:, inside], "<u8")
@@ -163,10 +165,17 @@ def _restored(description: bytes, arrays: bytes) -> SavedTable:
     try:
         head = json.loads(description)
         shapes = [None if names is None else tuple(map(str, names)) for names in head["shapes"]]
-        origins: list[Origin | None] = [_origin(shapes[shape], key) for shape, key in head["series"]]
+        origins = [_origin(shapes[shape], key) for shape, key in head["series"]]
         reader = _Reader(igzip.decompress(arrays) if arrays else b"")
         chunks = [_chunk(reader, *map(int, sizes)) for sizes in head["chunks"]]
-        return SavedTable(str(head["family"]), _text(head["cluster"]), _text(head["source"]), origins, chunks)
+        return SavedTable(
+            str(head["family"]),
+            _text(head["cluster"]),
+            _text(head["source"]),
+            [names for names, _ in origins],
+            [key for _, key in origins],
+            chunks,
+        )
     except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, zlib.error, _IsalError) as error:
         raise CheckpointError(f"a record makes no sense: {error!r}") from error
 

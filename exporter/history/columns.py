@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -51,9 +51,13 @@ class Columns:
         self._names = tuple(name for name, _ in pairs)
         self._values = tuple(value for _, value in pairs)
         self._layouts: dict[tuple[str, ...], tuple[tuple[str, ...], Callable[[tuple[str, ...]], tuple[str, ...]]]] = {}
+        self._constant = dict(pairs)
         self._places: dict[tuple[str, ...] | None, dict[Hashable, int]] = {}
-        self._origins: list[Origin | None] = []
+        self._shapes: list[tuple[str, ...] | None] = []
+        self._keys: list[Hashable | None] = []
+        """By column what its origin is made of; a key of None is a free column."""
         self._labels: list[Labels | None] = []
+        """By column; made when something first selects the series, since many are only kept to be looked at."""
         self._free: list[int] = []
         self._of_sets: WeakKeyDictionary[LabelSets, Index] = WeakKeyDictionary()
         self._coded: dict[str, _Coded] = {}
@@ -67,10 +71,20 @@ class Columns:
     def used(self) -> int:
         return len(self._labels) - len(self._free)
 
+    def origins(self) -> Iterator[Origin]:
+        """Of every series, by column; free ones are passed over."""
+        return ((names, key) for names, key in zip(self._shapes, self._keys, strict=True) if key is not None)
+
+    def frozen(self) -> tuple[list[tuple[str, ...] | None], list[Hashable | None]]:
+        """The two halves of the origin of every column as they are now; the second is None where it is free."""
+        return self._shapes.copy(), self._keys.copy()
+
     @property
-    def origins(self) -> list[Origin | None]:
-        """By column; None where it is free. Not to be changed."""
-        return self._origins
+    def taken(self) -> Bool:
+        """Which columns belong to a series."""
+        taken = np.ones(len(self), dtype=np.bool_)
+        taken[self._free] = False
+        return taken
 
     def of_sets(self, sets: LabelSets) -> Index:
         """The column of each row; the same object as long as the label sets are the same."""
@@ -98,19 +112,25 @@ class Columns:
         places = self._places[names]
         if (again := places.get(key)) is not None:  # twice in one call
             return again
-        labels = self._whole(names, key)
         if self._free:
             column = self._free.pop()
-            self._labels[column], self._origins[column] = labels, (names, key)
+            self._shapes[column], self._keys[column] = names, key
         else:
             column = len(self._labels)
-            self._labels.append(labels)
-            self._origins.append((names, key))
+            self._labels.append(None)
+            self._shapes.append(names)
+            self._keys.append(key)
         places[key] = column
         for name, coded in self._coded.items():
-            coded.set(column, _value(labels, name))
+            coded.set(column, self._value(column, name))
         self._selections.clear()
         return column
+
+    def _labels_of(self, column: int) -> Labels:
+        labels = self._labels[column]
+        if labels is None:
+            labels = self._labels[column] = self._whole(self._shapes[column], self._keys[column])
+        return labels
 
     def _whole(self, names: tuple[str, ...] | None, key: Any) -> Labels:
         if names is None:
@@ -134,10 +154,8 @@ class Columns:
         freed = np.zeros(len(self), dtype=np.bool_)
         freed[columns] = True
         for column in columns.tolist():
-            origin = self._origins[column]
-            assert origin is not None
-            del self._places[origin[0]][origin[1]]
-            self._labels[column] = self._origins[column] = None
+            del self._places[self._shapes[column]][self._keys[column]]
+            self._labels[column] = self._shapes[column] = self._keys[column] = None
         self._free += columns.tolist()
         for sets in [sets for sets, of_set in self._of_sets.items() if freed[of_set].any()]:
             del self._of_sets[sets]
@@ -155,20 +173,29 @@ class Columns:
         return known
 
     def _selected(self, matchers: Iterable[Matcher]) -> Selection:
-        mask = np.ones(len(self), dtype=np.bool_)
-        mask[self._free] = False
+        mask = self.taken
         for matcher in matchers:
             mask &= self._code(matcher.name).matching(matcher, len(self))
         columns = np.flatnonzero(mask)
-        return Selection(columns, [self._labels[c] for c in columns.tolist()])  # type: ignore[misc]
+        return Selection(columns, [self._labels_of(c) for c in columns.tolist()])
 
     def _code(self, name: str) -> _Coded:
         coded = self._coded.get(name)
         if coded is None:
             coded = self._coded[name] = _Coded()
-            for column, labels in enumerate(self._labels):
-                coded.set(column, "" if labels is None else _value(labels, name))
+            for column in range(len(self)):
+                coded.set(column, self._value(column, name))
         return coded
+
+    def _value(self, column: int, name: str) -> str:
+        """A label's value of one series, "" where it has no such label or the column is free."""
+        names, key = self._shapes[column], self._keys[column]
+        if isinstance(key, Labels):
+            return key.get(name, "")
+        if names is not None and name in names:
+            assert isinstance(key, tuple)
+            return str(key[names.index(name)])
+        return self._constant.get(name, "") if key is not None else ""
 
 
 class _Coded:
@@ -205,11 +232,6 @@ class _Coded:
             known = self._matched[matcher] = []
         known += [matcher.matches(value) for value in self._values[len(known) :]]
         return np.array(known, dtype=np.bool_)[codes]
-
-
-def _value(labels: Labels, name: str) -> str:
-    place = labels.shape.index.get(name)
-    return "" if place is None else labels.values_[place]
 
 
 def constant_labels(name: str, cluster: str) -> tuple[tuple[str, str], ...]:

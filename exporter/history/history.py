@@ -17,7 +17,8 @@ from exporter.history import checkpoint
 from exporter.history.checkpoint import SavedTable
 from exporter.history.columns import Columns, constant_labels
 from exporter.history.errors import CheckpointError, NotKept
-from exporter.history.table import ABSENT, NO_COLUMNS, Table
+from exporter.history.narrow import ABSENT
+from exporter.history.table import NO_COLUMNS, Table
 from exporter.series import METRIC_NAME, Labels, Matcher, Series
 
 LOOKBACK_S: Final = 300.0
@@ -237,7 +238,7 @@ class History:
         """Writes all to a file that replaces the one before atomically; raises OSError. Appends wait only while what still changes is copied."""
         with self._lock:
             saved = [
-                SavedTable(name, writer.cluster, writer.source, list(table.columns.origins), table.frozen())
+                SavedTable(name, writer.cluster, writer.source, *table.columns.frozen(), table.frozen())
                 for name, tables in self._tables.items()
                 for writer, table in tables.items()
             ]
@@ -275,8 +276,8 @@ class History:
     @staticmethod
     def _restored(saved: SavedTable) -> Table:
         columns = _columns(saved.family, _Writer(saved.cluster, saved.source))
-        for place, origin in enumerate(saved.origins):
-            if origin is None or columns.of_origin(origin) != place:
+        for place, origin in enumerate(zip(saved.shapes, saved.keys, strict=True)):
+            if columns.of_origin(origin) != place:
                 raise CheckpointError("a series stands twice in it")
         if any(chunk.width > len(columns) for chunk in saved.chunks) or _unordered(saved):
             raise CheckpointError("its chunks do not fit together")

@@ -7,26 +7,24 @@ So the newest row alone answers an instant selector. A row that equals the one b
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from exporter.history.columns import Columns, Index
-from exporter.series import STALE_BITS, is_stale
+from exporter.history.narrow import ABSENT, STALE, Bits, Narrow
+from exporter.series import is_stale
 
-Bits = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
-ABSENT: Final = np.uint64(0x7FF0000000000004)
-"""The bits of "no sample", a NaN that nobody computes."""
-_STALE: Final = np.uint64(STALE_BITS)
-
 NO_COLUMNS: Final[Index] = np.zeros(0, dtype=np.intp)
 
 _ROWS = 240
+_OPEN_BYTES = 8 << 20
+"""Above this the rows of a chunk that is still open are not doubled: the next chunk begins, and this one is narrowed."""
 _LEAST_SPAN_MS = 30_000
 _CLOCK_STEP_MS = 300_000
 """A clock that steps back by more than this was wrong before: what it stamped later than now is dropped, else nothing would be taken for as long."""
@@ -36,20 +34,19 @@ _CLOCK_STEP_MS = 300_000
 class Chunk:
     """Rows of samples as bits of float64. ``place[i]`` is the row of ``bits`` that was true at ``times[i]``; ``rows`` times and ``stored`` bits are in use.
 
-    ``samples`` counts what is there, a row that is shared by several times once for each.
+    A chunk that is full is closed: its bits are narrow where they can be, and it takes no more rows. ``samples`` counts what is there, a row that is shared by several times once for each.
     """
 
     times: Times
     place: npt.NDArray[np.int32]
-    bits: Bits
+    bits: Bits | Narrow
     rows: int = 0
     stored: int = 0
     samples: int = 0
 
     @property
     def width(self) -> int:
-        width: int = self.bits.shape[1]
-        return width
+        return self.bits.shape[1]
 
     @property
     def first_ms(self) -> int:
@@ -68,8 +65,18 @@ class Chunk:
         return cls(np.empty(_ROWS, np.int64), np.empty(_ROWS, np.int32), np.empty((1, width), np.uint64))
 
     def last(self) -> Bits:
-        row: Bits = self.bits[self.place[self.rows - 1]]
+        return self.row(int(self.place[self.rows - 1]))
+
+    def row(self, place: int) -> Bits:
+        row: Bits = self.some_rows(np.array([place]))[0]
         return row
+
+    def some_rows(self, places: npt.NDArray[Any], columns: Index | None = None) -> Bits:
+        """The bits at these places, of all columns or of some."""
+        if isinstance(self.bits, Narrow):
+            return self.bits.take(places, columns)
+        inside: Bits = self.bits[places] if columns is None else self.bits[places[:, None], columns]
+        return inside
 
     def push(self, at_ms: int, row: Bits) -> None:
         if not (self.rows and np.array_equal(self.last(), row)):
@@ -79,6 +86,7 @@ class Chunk:
         self.samples += _count(row)
 
     def _store(self, row: Bits) -> None:
+        assert not isinstance(self.bits, Narrow)
         if self.stored == len(self.bits):
             larger = np.empty((min(2 * self.stored, _ROWS), self.width), np.uint64)
             larger[: self.stored] = self.bits
@@ -94,24 +102,36 @@ class Chunk:
             self._store(row)
             self.place[self.rows - 1] = self.stored - 1
         else:
+            assert not isinstance(self.bits, Narrow)
             self.bits[self.place[self.rows - 1]] = row
 
     def full(self, at_ms: int, span_ms: int) -> bool:
-        return self.rows == _ROWS or at_ms - self.first_ms >= span_ms
+        wide = self.stored == self.bits.shape[0] and 2 * self.bits.nbytes > _OPEN_BYTES
+        return wide or self.rows == _ROWS or at_ms - self.first_ms >= span_ms
+
+    def closed(self) -> Chunk:
+        """Without spare room and narrow, if it can be."""
+        if isinstance(self.bits, Narrow):
+            return self
+        trimmed = self.trimmed()
+        narrow = Narrow.of(self.bits[: self.stored])
+        return trimmed if narrow is None else replace(trimmed, bits=narrow)
 
     def trimmed(self) -> Chunk:
         """Without spare room."""
         return Chunk(
             self.times[: self.rows].copy(),
             self.place[: self.rows].copy(),
-            self.bits[: self.stored].copy(),
+            self.some_rows(np.arange(self.stored)),
             self.rows,
             self.stored,
             self.samples,
         )
 
     def before(self, at_ms: int) -> Chunk:
-        """Only the rows before this time."""
+        """Only the rows before this time; the chunk itself if that is all of them."""
+        if self.last_ms < at_ms:
+            return self
         rows = int(np.searchsorted(self.times[: self.rows], at_ms))
         stored = int(self.place[:rows].max()) + 1 if rows else 0
         return replace(self, rows=rows, stored=stored).trimmed().counted()
@@ -122,27 +142,35 @@ class Chunk:
         return Chunk(
             self.times[: self.rows].copy(),
             self.place[: self.rows].copy(),
-            self.bits[: self.stored][:, inside],
+            self.bits.some(inside) if isinstance(self.bits, Narrow) else self.bits[: self.stored][:, inside],
             self.rows,
             self.stored,
             self.samples,
         )
 
+    def present(self) -> Bool:
+        """Which columns have a sample or a marker in it."""
+        present = np.zeros(self.width, np.bool_)
+        for place in range(self.stored):
+            present |= self.row(place) != ABSENT
+        return present
+
     def counted(self) -> Chunk:
         """The same chunk with its samples counted anew."""
-        per_row = np.count_nonzero(self.bits[: self.stored] != ABSENT, axis=1)
+        per_row = np.array([_count(self.row(place)) for place in range(self.stored)], dtype=np.int64)
         self.samples = int(per_row[self.place[: self.rows]].sum())
         return self
 
     def cells(self, rows: slice, columns: Index) -> Bits:
         """(rows, columns); columns that the chunk does not have are absent."""
         places = self.place[: self.rows][rows]
+        if len(columns) == self.width and columns[-1] < self.width:
+            return self.some_rows(places)  # ascending, so these are all
         if not len(columns) or columns[-1] < self.width:
-            inside: Bits = self.bits[places[:, None], columns]
-            return inside
+            return self.some_rows(places, columns)
         found = np.full((len(places), len(columns)), ABSENT, np.uint64)
         known = int(np.searchsorted(columns, self.width))
-        found[:, :known] = self.bits[places[:, None], columns[:known]]
+        found[:, :known] = self.some_rows(places, columns[:known])
         return found
 
 
@@ -194,7 +222,7 @@ class Table:
             present = np.zeros(len(self._live), np.bool_)
             present[columns] = True
             gone = np.flatnonzero(self._live & ~present)
-            row[gone] = _STALE
+            row[gone] = STALE
             self._live = present
             self._last_ms[gone] = at_ms
         self._last_ms[columns] = at_ms
@@ -217,7 +245,7 @@ class Table:
 
     def _end_stale(self, row: Bits) -> None:
         """A writer may say itself that a series ended."""
-        ended = np.flatnonzero(row == _STALE)
+        ended = np.flatnonzero(row == STALE)
         self._live[ended] = False
 
     def _chunk(self, at_ms: int) -> Chunk:
@@ -227,7 +255,7 @@ class Table:
             span = max(_LEAST_SPAN_MS, self.retention_ms // 8)
             if chunk.width >= len(self.columns) and not chunk.full(at_ms, span):
                 return chunk
-            self.chunks[-1] = chunk.trimmed()
+            self.chunks[-1] = chunk.closed()
         self.chunks.append(Chunk.empty(self._room()))
         self._open = True
         return self.chunks[-1]
@@ -282,11 +310,10 @@ class Table:
         if first is not None:
             dead &= self._last_ms[:count] < first
         dead[spared] = False
-        origins = self.columns.origins
-        freed = [column for column in np.flatnonzero(dead).tolist() if origins[column] is not None]
-        if freed:
+        freed = np.flatnonzero(dead & self.columns.taken)
+        if len(freed):
             self._same = None
-            self.columns.free(np.array(freed, dtype=np.intp))
+            self.columns.free(freed)
 
     # --- reading
 
@@ -346,20 +373,19 @@ class Table:
 
     def compacted(self, columns: Columns) -> Table:
         """The same table with only the columns in use, at new places in ``columns``, which must be empty."""
-        used = np.array([i for i, o in enumerate(self.columns.origins) if o is not None], dtype=np.intp)
-        for origin in self.columns.origins:
-            if origin is not None:
-                columns.of_origin(origin)
+        used = np.flatnonzero(self.columns.taken)
+        for origin in self.columns.origins():
+            columns.of_origin(origin)
         return Table.restored(columns, self.retention_ms, [chunk.some(used) for chunk in self.chunks])
 
     @classmethod
     def restored(cls, columns: Columns, retention_ms: int, chunks: list[Chunk]) -> Table:
         """A table with these chunks, full as they are, whose columns are those of ``columns``."""
         table = cls(columns, retention_ms)
-        table.chunks = chunks
+        table.chunks = [chunk.closed() for chunk in chunks]
         table._widen()
-        for chunk in chunks:
-            newest = np.where((chunk.bits[: chunk.stored] != ABSENT).any(axis=0), chunk.last_ms, 0)
+        for chunk in table.chunks:
+            newest = np.where(chunk.present(), chunk.last_ms, 0)
             width = min(chunk.width, len(table._last_ms))
             np.maximum(table._last_ms[:width], newest[:width], out=table._last_ms[:width])
         if chunks:

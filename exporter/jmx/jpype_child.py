@@ -34,6 +34,8 @@ from exporter.jmx.transport import Attribute, Kind, Value
 
 JVM_FLAGS = (
     "-Xmx64m",
+    # What a poll leaves behind is garbage at once: a larger nursery would only be resident memory.
+    "-Xmn4m",
     "-Xss512k",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",

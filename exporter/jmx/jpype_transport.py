@@ -37,7 +37,8 @@ HUNG_FOREVER_S = 120.0
 """One target hung for so long, and the child is started anew: its thread will not come back, though the node may have."""
 SILENT_READS = 2
 """The child itself hangs when it said nothing at all during so many reads in a row: a hung target alone is answered at once from the second read on."""
-_STARTER = "from exporter.jmx.jpype_child import main; main()"
+_STARTER = "import sys; sys.modules['numpy'] = None; from exporter.jmx.jpype_child import main; main()"
+"""JPype loads numpy where it finds one; the child has no use for it, and it is an eighth of its memory."""
 
 
 @dataclass(slots=True)

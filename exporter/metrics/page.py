@@ -1,9 +1,13 @@
-"""The metrics page: every family's lines rendered and compressed when they are published, so that a scrape only joins what lies ready."""
+"""The metrics page: every family's lines rendered and compressed when they are published, so that a scrape only joins what lies ready.
+
+What is kept is gzip, which takes a twentieth of the text. Prometheus asks for just that; for the rare scrape that wants plain text it is unpacked member by member.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from threading import Lock
 from typing import Final
 
@@ -160,7 +164,7 @@ class Page:
                 text = run[0]
             else:
                 text = runs[run] = known.get(run) or _Text(b"".join([part.plain for part in run]))
-            text.compress()
+            text.pack()
             texts.append(text)
         return _View(tuple(texts), runs)
 
@@ -225,25 +229,33 @@ def _answer(
     """Headers and body from what lies ready and from what was made for this scrape."""
     headers = {"content-type": str(format), "vary": "accept, accept-encoding"}
     if not gzip_accepted(accept_encoding):
-        return headers, _Body([text.plain for text in texts], last)
-    members = [text.packed for text in texts]
-    return {**headers, "content-encoding": "gzip"}, _Body(members, _pack(last) if last or not members else b"")
+        return headers, _Body(texts, _plain, last)
+    return {**headers, "content-encoding": "gzip"}, _Body(texts, _packed, _pack(last) if last or not texts else b"")
 
 
 class _Text:
-    """Some bytes of the page and their gzip member, made when first needed; equal by identity."""
+    """Some bytes of the page, equal by identity. Large ones are only kept as their gzip member; small ones as they are, since neighbours join them to one member."""
 
-    __slots__ = ("_packed", "plain")
+    __slots__ = ("_packed", "_plain", "size")
 
     def __init__(self, plain: bytes) -> None:
-        self.plain = plain
-        self._packed: bytes | None = None
+        self.size = len(plain)
+        self._plain = None if self.large else plain
+        self._packed = _pack(plain) if self.large else None
+
+    @property
+    def large(self) -> bool:
+        return self.size >= _OWN_MEMBER_FROM
+
+    @property
+    def plain(self) -> bytes:
+        return self._plain if self._plain is not None else _unpack(self.packed)
 
     @property
     def packed(self) -> bytes:
-        return self._packed if self._packed is not None else self.compress()
+        return self._packed if self._packed is not None else self.pack()
 
-    def compress(self) -> bytes:
+    def pack(self) -> bytes:
         if self._packed is None:
             self._packed = _pack(self.plain)
         return self._packed
@@ -288,13 +300,21 @@ class _State:
 
 
 class _Body:
-    """The chunks of an answer, without empty ones; can be gone through again."""
+    """The chunks of an answer, each made when its turn comes, without empty ones; can be gone through again."""
 
-    def __init__(self, chunks: Sequence[bytes], last: bytes) -> None:
-        self._chunks = [chunk for chunk in (*chunks, last) if chunk]
+    def __init__(self, texts: Sequence[_Text], made: Callable[[_Text], bytes], last: bytes) -> None:
+        self._texts = texts
+        self._made = made
+        self._last = last
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
+        yield from map(self._made, self._texts)
+        if self._last:
+            yield self._last
+
+
+_plain: Callable[[_Text], bytes] = attrgetter("plain")
+_packed: Callable[[_Text], bytes] = attrgetter("packed")
 
 
 def _families(registry: CollectorRegistry | None) -> Iterator[str]:
@@ -307,15 +327,14 @@ def _runs(texts: Iterable[_Text]) -> Iterator[tuple[_Text, ...]]:
     run: list[_Text] = []
     size = 0
     for text in texts:
-        large = len(text.plain) >= _OWN_MEMBER_FROM
-        if run and (large or size >= _RUN_UP_TO):
+        if run and (text.large or size >= _RUN_UP_TO):
             yield tuple(run)
             run, size = [], 0
-        if large:
+        if text.large:
             yield (text,)
         else:
             run.append(text)
-            size += len(text.plain)
+            size += text.size
     if run:
         yield tuple(run)
 
@@ -324,6 +343,11 @@ def _same(before: Block, block: Block) -> bool:
     """Whether both print the same lines, given the same label sets (NaN is compared by its bits, which is as good)."""
     a, b = before.values, block.values
     return a is b or (a.dtype == b.dtype and bool(np.array_equal(a.view(np.int64), b.view(np.int64))))
+
+
+def _unpack(packed: bytes) -> bytes:
+    plain: bytes = igzip.decompress(packed)
+    return plain
 
 
 def _pack(plain: bytes) -> bytes:

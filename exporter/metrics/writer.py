@@ -18,7 +18,8 @@ import numpy.typing as npt
 from exporter.blocks import Block, LabelSets
 from exporter.metrics.catalogue import MetricRow, MetricType
 
-LINES_PER_CHUNK: Final = 20_000
+LINES_PER_CHUNK: Final = 10_000
+"""What one call fills in: of lines with long labels 20,000 hold the interpreter for 2.6 ms."""
 _SLICE = 4_096
 """Numbers that one call turns into text."""
 
@@ -47,7 +48,7 @@ class Writer:
         self._lock = Lock()
 
     def render(self, row: MetricRow, cluster: str | None, block: Block) -> list[bytes]:
-        """The block's lines in chunks of at most 20,000; without samples no chunk.
+        """The block's lines in chunks of at most LINES_PER_CHUNK; without samples no chunk.
 
         ``cluster`` is the value of the label of that name, None for families without it. Raises WriterError if the block's labels are not the row's.
         """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from exporter.facts.cluster import Node
@@ -49,13 +49,13 @@ def routes(scraped: Scraped) -> list[Route]:
         accept = request.headers.get("accept", "")
         encoding = request.headers.get("accept-encoding", "")
         if scope.whole and negotiated(accept) is Format.TEXT:
-            return _joined(scraped.metrics(encoding))
+            return _sent(scraped.metrics(encoding))
         # Everything else may have to be put together first, which must not hold up other requests.
-        return _joined(await asyncio.to_thread(scraped.metrics, encoding, scope, accept))
+        return _sent(await asyncio.to_thread(scraped.metrics, encoding, scope, accept))
 
     async def own(request: Request) -> Response:
         headers = request.headers
-        return _joined(scraped.own_metrics(headers.get("accept-encoding", ""), headers.get("accept", "")))
+        return _sent(scraped.own_metrics(headers.get("accept-encoding", ""), headers.get("accept", "")))
 
     async def discovery(request: Request) -> Response:
         return JSONResponse(target_groups(scraped, request.url.netloc, request.url.scheme))
@@ -63,9 +63,17 @@ def routes(scraped: Scraped) -> list[Route]:
     return [Route("/metrics", metrics), Route(OWN_PATH, own), Route("/sd", discovery)]
 
 
-def _joined(answer: Answer) -> Response:
+def _sent(answer: Answer) -> Response:
     headers, chunks = answer
-    return Response(b"".join(chunks), headers=dict(headers))
+    if "content-encoding" in headers:
+        return Response(b"".join(chunks), headers=dict(headers))
+    # Plain text of a large cluster is a hundred megabytes: it goes out as it is unpacked.
+    return StreamingResponse(_one_by_one(chunks), headers=dict(headers))
+
+
+async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
 
 
 def _unknown(scraped: Scraped, scope: Scope) -> str:

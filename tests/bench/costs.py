@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -92,3 +93,9 @@ def megabytes(process: psutil.Process) -> float:
 def proportional_megabytes(*processes: psutil.Process) -> float:
     """Memory of all, what they share with others counted by its share (PSS)."""
     return float(sum(p.memory_full_info().pss for p in processes) / 1e6)
+
+
+def peak_megabytes(pid: int) -> float:
+    """The largest resident size of a process so far (VmHWM)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))

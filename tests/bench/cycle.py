@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from unittest.mock import patch
 
 import psutil
@@ -27,12 +27,14 @@ from exporter.jmx.jpype_transport import JpypeTransport
 from exporter.kafka.reader import Lane, Reader
 from exporter.metrics.catalogue import complete
 from exporter.metrics.page import Page
+from exporter.reading import Coverage
 from exporter.runner.builder import Builder, changes
 from exporter.runner.readings import Readings
 from exporter.snapshot import Snapshot
 from klaxon.config import Loaded, build
 from klaxon.daemon import requirements
 from klaxon.lines import Line
+from klaxon.memory import share_one_arena
 from tests.bench.cluster_m import ROOT, Mover
 from tests.bench.costs import Meter, Samples, cpu_seconds, megabytes
 
@@ -59,6 +61,14 @@ TITLES: Mapping[str, str] = {
     "page": "page: render and compress",
     "history": "history",
 }
+
+
+class Clock(Protocol):
+    """Unix time that can be moved on to the next cycle."""
+
+    def __call__(self) -> float: ...
+
+    def step(self) -> None: ...
 
 
 class SteppingClock:
@@ -117,9 +127,8 @@ class Rounds:
 class Cycle:
     """Everything between Kafka and the page, for one cluster."""
 
-    def __init__(
-        self, reader: Any, jmx: JpypeTransport | None, targets: Mapping[int, str], clock: SteppingClock
-    ) -> None:
+    def __init__(self, reader: Any, jmx: JpypeTransport | None, targets: Mapping[int, str], clock: Clock) -> None:
+        share_one_arena()
         self.clock = clock
         self.reader = reader
         self._jmx = jmx
@@ -150,6 +159,16 @@ class Cycle:
         for name, reading in self._readings.by_owner().items():
             if reading.failures:
                 raise RuntimeError(f"collector {name} fails: {reading.failures}")
+
+    def begin(self) -> Rounds:
+        """From here on what cycles cost is counted anew."""
+        rounds = Rounds()
+        self._use(rounds)
+        return rounds
+
+    def coverage(self) -> Coverage:
+        """Of the Snapshot that is in the history."""
+        return self._line.coverage()
 
     # --- one cycle
 
@@ -189,8 +208,7 @@ class Cycle:
 
     def rounds(self, count: int, between: Callable[[], None] = lambda: None, pause: float = 0.2) -> Rounds:
         """``count`` cycles with ``between`` before each."""
-        rounds = Rounds()
-        self._use(rounds)
+        rounds = self.begin()
         child = psutil.Process(self._jmx.child_pid) if self._jmx is not None and self._jmx.child_pid else None
         before = cpu_seconds(child) if child is not None else 0.0
         for _ in range(count):
@@ -198,7 +216,7 @@ class Cycle:
             time.sleep(pause)
             self.run()
         rounds.child_cpu = (cpu_seconds(child) - before) / count if child is not None else 0.0
-        self._use(Rounds())
+        self.begin()
         return rounds
 
     def series(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import tempfile
 import time
@@ -71,22 +72,21 @@ def measure(cluster: Cluster, size: Size, mover: Mover, seconds: float, scrapes:
             klaxon.close()
 
 
-def full(klaxon: Klaxon, size: Size) -> bool:
+def full(klaxon: Klaxon, size: Size, *, jmx: bool = True) -> bool:
     """Whether something of every collector is on the page, and all partitions and group-partitions."""
+    named = [b"\nkafka_log_dir_size_bytes{", b"\nkafka_quorum_epoch{", *([b"\njvm_memory_used_bytes{"] if jmx else [])]
     assert klaxon.process is not None
     if klaxon.process.poll() is not None:
         raise RuntimeError(f"Klaxon ended with {klaxon.process.returncode}:\n{klaxon.log_tail()}")
     try:
-        body = fetch(http.client.HTTPConnection("127.0.0.1", klaxon.port, timeout=5), "identity")
+        packed = fetch(http.client.HTTPConnection("127.0.0.1", klaxon.port, timeout=20), "gzip")
     except OSError:
         return False
+    body = gzip.decompress(packed)
     return (
         body.count(b"\nkafka_topic_partition_current_offset{") >= size.all_partitions
         and body.count(b"\nkafka_consumergroup_lag{") >= size.group_partitions
-        and all(
-            name in body
-            for name in (b"\nkafka_log_dir_size_bytes{", b"\njvm_memory_used_bytes{", b"\nkafka_quorum_epoch{")
-        )
+        and all(name in body for name in named)
     )
 
 

@@ -21,7 +21,7 @@ from exporter.jmx.catalogue import shipped
 from exporter.jmx.jmxquery_transport import JmxQueryTransport
 from exporter.jmx.transport import JmxAnswer, Target
 from tests.bench.cluster_m import Mover
-from tests.bench.costs import cpu_seconds
+from tests.bench.costs import cpu_seconds, peak_megabytes
 from tests.bench.daemon import samples
 from tests.klaxon_process import free_port
 
@@ -113,7 +113,7 @@ def scraped(name: str, process: psutil.Popen, port: int, mover: Mover, count: in
         body = page(port)
         wall.append(time.perf_counter() - begun)
         cpu.append(cpu_seconds(process) - before)
-    return PeerResult(name, wall, cpu, peak_mb(process.pid), samples(body), len(body))
+    return PeerResult(name, wall, cpu, peak_megabytes(process.pid), samples(body), len(body))
 
 
 def first(port: int) -> bytes:
@@ -131,12 +131,6 @@ def page(port: int) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SCRAPE_LIMIT_S)
     connection.request("GET", "/metrics")
     return connection.getresponse().read()
-
-
-def peak_mb(pid: int) -> float:
-    """The largest resident size so far (VmHWM)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
 # --- jmxquery

@@ -1,14 +1,18 @@
-"""The results as markdown: the budgets of the design held against what was measured, and the tables behind them."""
+"""What was measured as sections of docs/performance.md, which are kept between runs: a run lays its sections over earlier ones."""
 
 from __future__ import annotations
 
+import datetime as dt
+import fcntl
+import json
 import os
 import platform
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from demo.runtime import DEFAULT_VERSION
 from tests.bench.cluster_m import SIZES
@@ -20,24 +24,12 @@ from tests.bench.peers import JmxQueryResult, PeerResult
 from tests.bench.rules import RulesResult
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "performance.md"
+KEPT = DOCUMENT.with_suffix(".json")
 BEGIN = "<!-- measured: written by python -m tests.bench -->"
 END = "<!-- end of measured -->"
 BROKERS = 3
-
-
-@dataclass(slots=True)
-class Results:
-    """What one run measured; a part that did not run is missing."""
-
-    date: str
-    load: str
-    cycle: dict[str, CycleResult] = field(default_factory=dict)
-    daemon: dict[str, DaemonResult] = field(default_factory=dict)
-    peers: list[PeerResult] = field(default_factory=list)
-    jmxquery: JmxQueryResult | None = None
-    scrape: Mapping[tuple[str, str], Scrapes] = field(default_factory=dict)
-    rules: dict[str, RulesResult] = field(default_factory=dict)
-    large: LargeResult | None = None
+ORDER = ("cycle M", "daemon M", "peers", "large", "scrape", "rules", "cycle S", "daemon S")
+"""The sections of the page, the large before the small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,71 +42,105 @@ class Verdict:
     held: bool
 
 
-def document(results: Results, old: str) -> str:
-    """The document with its measured part replaced; text around it stays."""
-    measured = f"{BEGIN}\n\n{markdown(results)}\n{END}"
-    if BEGIN in old:
-        before, _, rest = old.partition(BEGIN)
-        return before + measured + rest.partition(END)[2]
-    return f"# Performance\n\n{measured}\n"
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part's results: ``key`` is one of ORDER, ``text`` is markdown without the title."""
+
+    key: str
+    title: str
+    text: str
+    verdicts: Sequence[Verdict] = ()
+
+    def __str__(self) -> str:
+        return f"## {self.title}\n\n{self.text}\n\n{budgets(asdict(v) for v in self.verdicts)}"
 
 
-def markdown(results: Results) -> str:
-    parts = [
-        f"Measured on {results.date}: {cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}, Kafka {DEFAULT_VERSION}; "
-        f"the three brokers ran on the same cores, load average before the run {results.load}.\n",
-        "## Budgets\n",
-        table(
-            ("Budget", "Limit", "Measured", "Held"),
-            [(v.budget, v.limit, v.measured, "yes" if v.held else "**no**") for v in verdicts(results)],
-        ),
+def keep(section: Section, load: str) -> None:
+    """Lay a section over its last one and write the page anew. A budget that this run did not measure stays as it was."""
+    with (KEPT.parent / ".performance.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+        new = asdict(section)
+        measured = {v["budget"] for v in new["verdicts"]}
+        before = kept.get(section.key, {}).get("verdicts", [])
+        stands = [v for v in before if v["budget"] not in measured and section.key == "peers"]
+        new["verdicts"] = [*new["verdicts"], *stands]
+        date = dt.datetime.now(dt.UTC).date().isoformat()
+        kept[section.key] = {**new, "when": f"Measured on {date}, load average before it {load}."}
+        KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        DOCUMENT.write_text(document([kept[k] for k in ORDER if k in kept], DOCUMENT.read_text()), encoding="utf-8")
+
+
+def document(sections: Sequence[Mapping[str, Any]], old: str) -> str:
+    """The page with its measured part replaced; the text around it stays."""
+    where = (
+        f"{cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}, Kafka {DEFAULT_VERSION}; "
+        "brokers, Klaxon and what drives them share the cores."
+    )
+    verdicts = [v for section in sections for v in section["verdicts"]]
+    parts = [f"## {s['title']}\n\n{s['when']}\n\n{s['text']}\n" for s in sections]
+    before, _, rest = old.partition(BEGIN)
+    body = "\n".join([f"{where}\n", "## Budgets\n", budgets(verdicts) + "\n", *parts])
+    return f"{before}{BEGIN}\n\n{body}{END}{rest.partition(END)[2]}"
+
+
+def budgets(verdicts: Iterable[Mapping[str, Any]]) -> str:
+    rows = [(v["budget"], v["limit"], v["measured"], "yes" if v["held"] else "**no**") for v in verdicts]
+    return table(("Budget", "Limit", "Measured", "Held"), rows) if rows else ""
+
+
+# --- sections
+
+
+def cycle_section(name: str, result: CycleResult) -> Section:
+    verdicts = cycle_verdicts(result) if name == "M" else ()
+    return Section(f"cycle {name}", f"A cycle at {name}", "\n".join(cycle_part(name, result)), verdicts)
+
+
+def daemon_section(name: str, result: DaemonResult) -> Section:
+    memory = result.own_mb + result.child_mb
+    verdicts = [
+        Verdict("Start to first full page at M", "10 s", f"{result.first_page_s:.1f} s", result.first_page_s <= 10),
+        Verdict("Resident memory at M, the Java process included", "250 MB", f"{memory:.0f} MB", memory <= 250),
     ]
-    for name, result in results.cycle.items():
-        parts += cycle_part(name, result)
-    parts += daemon_part(results.daemon)
-    parts += scrape_part(results.scrape)
-    parts += rules_part(results.rules)
-    parts += large_part(results.large)
-    parts += peers_part(results)
-    return "\n".join(parts)
+    text = "\n".join(daemon_part(result))
+    return Section(f"daemon {name}", f"The daemon at {name}", text, verdicts if name == "M" else ())
+
+
+def scrape_section(found: Mapping[tuple[str, str], Scrapes]) -> Section:
+    worst = p99(found["every value new each second", "gzip"].seconds)
+    budget = "A scrape (gzip) at 100,000 series while values are published, p99"
+    verdict = Verdict(budget, "5 ms", ms(worst), worst <= 0.005)
+    return Section("scrape", "Scrapes of 100,000 series", "\n".join(scrape_part(found)), [verdict])
+
+
+def rules_section(results: Mapping[str, RulesResult]) -> Section:
+    verdicts = []
+    for name, rules in results.items():
+        cpu = statistics.median(rules.cpu)
+        budget = f"All shipped rules at 100,000 series, {name}"
+        verdicts.append(Verdict(budget, "1 CPU s", f"{cpu:.3f} CPU s", cpu <= 1))
+    return Section("rules", "Rules", rules_table(results), verdicts)
+
+
+def large_section(large: LargeResult) -> Section:
+    title = "100,000 partitions × 1,000 groups"
+    return Section("large", title, "\n".join(large_part(large)), large_verdicts(large))
+
+
+def peers_section(peers: Sequence[PeerResult], query: JmxQueryResult | None, cycle: CycleResult | None) -> Section:
+    """With the verdict on JMX if both sides of it were measured in this run."""
+    verdicts = []
+    if query is not None and cycle is not None:
+        ratio = statistics.median(query.cpu) / cycle.live.jmx_cpu()
+        verdicts.append(Verdict("JMX against jmxquery", "1/30 of its CPU", f"1/{ratio:.0f}", ratio >= 30))
+    return Section("peers", "Others on the same cluster at M", "\n".join(peers_part(peers, query)), verdicts)
 
 
 # --- budgets
 
 
-def verdicts(results: Results) -> list[Verdict]:
-    found: list[Verdict] = []
-    if (m := results.cycle.get("M")) is not None:
-        found += cycle_verdicts(m, results.jmxquery)
-    if results.scrape:
-        worst = p99(results.scrape["every value new each second", "gzip"].seconds)
-        found.append(
-            Verdict(
-                "A scrape (gzip) at 100,000 series while values are published, p99", "5 ms", ms(worst), worst <= 0.005
-            )
-        )
-    if (daemon := results.daemon.get("M")) is not None:
-        memory = daemon.own_mb + daemon.child_mb
-        found += [
-            Verdict("Start to first full page at M", "10 s", f"{daemon.first_page_s:.1f} s", daemon.first_page_s <= 10),
-            Verdict("Resident memory at M, the Java process included", "250 MB", f"{memory:.0f} MB", memory <= 250),
-        ]
-    if results.large is not None:
-        found += large_verdicts(results.large)
-    for name, rules in results.rules.items():
-        cpu = statistics.median(rules.cpu)
-        found.append(
-            Verdict(
-                f"All {rules.rules} shipped rules at {rules.series:,} series, {name}",
-                "1 CPU s",
-                f"{cpu:.3f} CPU s",
-                cpu <= 1,
-            )
-        )
-    return found
-
-
-def cycle_verdicts(m: CycleResult, query: JmxQueryResult | None) -> list[Verdict]:
+def cycle_verdicts(m: CycleResult) -> list[Verdict]:
     limit = 8 * BROKERS + 4
     asked = max(r.asked(BUDGETED_COLLECTORS) for r in (m.still, m.live))
     found = [Verdict("Requests a cycle: topics, groups, offsets, log dirs", f"{limit}", f"{asked}", asked <= limit)]
@@ -132,18 +158,21 @@ def cycle_verdicts(m: CycleResult, query: JmxQueryResult | None) -> list[Verdict
         ]
     jmx = m.live.jmx_cpu()
     found.append(Verdict("JMX of three brokers, Java process included", "0.08 CPU s", f"{jmx:.3f} CPU s", jmx <= 0.08))
-    if query is not None:
-        ratio = statistics.median(query.cpu) / jmx
-        found.append(Verdict("JMX against jmxquery", "1/30 of its CPU", f"1/{ratio:.0f}", ratio >= 30))
     return found
 
 
 def large_verdicts(large: LargeResult) -> list[Verdict]:
-    cpu = statistics.median(large.rounds.kafka_cycle().cpu)
+    cpu, what = statistics.median(large.rounds.kafka_cycle().cpu), "100,000 partitions × 1,000 groups"
+    daemon = large.daemon
     return [
-        Verdict("100,000 partitions × 1,000 groups: cycle", "1.5 CPU s", f"{cpu:.2f} CPU s", cpu <= 1.5),
+        Verdict(f"{what}: cycle", "1.5 CPU s", f"{cpu:.2f} CPU s", cpu <= 1.5),
+        Verdict(f"{what}: requests a cycle", f"{large.limit}", f"{large.asked}", large.asked <= large.limit),
+        Verdict(f"{what}: memory of the cycle", "600 MB", f"{large.memory_mb:.0f} MB", large.memory_mb <= 600),
         Verdict(
-            "100,000 partitions × 1,000 groups: memory", "600 MB", f"{large.memory_mb:.0f} MB", large.memory_mb <= 600
+            f"{what}: memory of the daemon, rules included, at its most",
+            "600 MB",
+            f"{daemon.peak_mb:.0f} MB",
+            daemon.peak_mb <= 600,
         ),
     ]
 
@@ -152,7 +181,6 @@ def large_verdicts(large: LargeResult) -> list[Verdict]:
 
 
 def cycle_part(name: str, result: CycleResult) -> Iterable[str]:
-    yield f"\n## A cycle at {name}\n"
     yield f"{SIZES[name]}; {result.series:,} series on the page, {result.jmx_beans:,} JMX samples. Milliseconds; "
     yield f"*still*: {len(result.still.requests)} cycles between which nothing moves; *live*: {len(result.live.requests)} cycles, every end offset and every commit moves before each.\n"
     yield steps_table({"still": result.still, "live": result.live})
@@ -188,31 +216,21 @@ def requests_table(rounds: Rounds) -> str:
     )
 
 
-def daemon_part(results: Mapping[str, DaemonResult]) -> Iterable[str]:
-    if not results:
-        return
-    yield "\n## The daemon\n"
+def daemon_part(r: DaemonResult) -> Iterable[str]:
     yield "As a process at its default intervals, rules and trees included; scrapes on one kept connection while polls run, to the last byte.\n"
-    head = ("", *results)
-    rows: list[tuple[str, ...]] = [
-        ("start to first full page, s", *(f"{r.first_page_s:.1f}" for r in results.values())),
-        ("CPU s per second", *(f"{r.own_cpu:.4f}" for r in results.values())),
-        ("CPU s per second, Java process", *(f"{r.child_cpu:.4f}" for r in results.values())),
-        ("resident memory, MB", *(f"{r.own_mb:.0f} + {r.child_mb:.0f} Java" for r in results.values())),
-        ("both, shared pages by their share (PSS), MB", *(f"{r.shared_mb:.0f}" for r in results.values())),
-        ("series", *(f"{r.series:,}" for r in results.values())),
+    rows: list[tuple[str, str]] = [
+        ("start to first full page, s", f"{r.first_page_s:.1f}"),
+        ("CPU s per second", f"{r.own_cpu:.4f}"),
+        ("CPU s per second, Java process", f"{r.child_cpu:.4f}"),
+        ("resident memory, MB", f"{r.own_mb:.0f} + {r.child_mb:.0f} Java"),
+        ("both, shared pages by their share (PSS), MB", f"{r.shared_mb:.0f}"),
+        ("series", f"{r.series:,}"),
     ]
-    rows += [
-        (f"scrape, {encoding}: p50, p99, ms; MB", *(latency(r.scrapes[encoding]) for r in results.values()))
-        for encoding in ("gzip", "plain")
-    ]
-    yield table(head, rows)
+    rows += [(f"scrape, {encoding}: p50, p99, ms; MB", latency(scrapes)) for encoding, scrapes in r.scrapes.items()]
+    yield table(("", "Measured"), rows)
 
 
 def scrape_part(found: Mapping[tuple[str, str], Scrapes]) -> Iterable[str]:
-    if not found:
-        return
-    yield "\n## Scrapes of 100,000 series\n"
     yield "The web server with a synthetic page, in a process of its own.\n"
     modes = list(dict.fromkeys(mode for mode, _ in found))
     yield table(
@@ -221,11 +239,8 @@ def scrape_part(found: Mapping[tuple[str, str], Scrapes]) -> Iterable[str]:
     )
 
 
-def rules_part(results: Mapping[str, RulesResult]) -> Iterable[str]:
-    if not results:
-        return
-    yield "\n## Rules\n"
-    yield table(
+def rules_table(results: Mapping[str, RulesResult]) -> str:
+    return table(
         ("", "Rules", "Series", "CPU ms a pass, median (max)", "First pass", "Active alerts", "Slowest (wall ms)"),
         [
             (
@@ -242,23 +257,35 @@ def rules_part(results: Mapping[str, RulesResult]) -> Iterable[str]:
     )
 
 
-def large_part(large: LargeResult | None) -> Iterable[str]:
-    if large is None:
-        return
-    yield "\n## 100,000 partitions × 1,000 groups\n"
-    yield f"Answers made of bytes, without brokers: decoding and everything behind it, {large.group_partitions:,} group-partitions, {large.series:,} series. Milliseconds; every offset moves.\n"
+def large_part(large: LargeResult) -> Iterable[str]:
+    yield "Three stub brokers in a process of their own answer with generated bytes over real sockets; CPU is ours alone. "
+    yield f"{large.group_partitions:,} group-partitions, {large.series:,} series. Milliseconds; every offset moves.\n"
     yield steps_table({"live": large.rounds})
     yield f"\nThe half of it (50,000 partitions × 500 groups) takes {large.half_cpu * 1e3:.0f} ms of CPU a cycle: "
-    yield f"twice as much costs {statistics.median(large.rounds.kafka_cycle().cpu) / large.half_cpu:.2f} times as much. Memory {large.memory_mb:.0f} MB.\n"
+    yield f"twice as much costs {statistics.median(large.rounds.kafka_cycle().cpu) / large.half_cpu:.2f} times as much."
+    yield f"Memory after fifteen minutes of cycles {large.memory_mb:.0f} MB, the bench's own modules among them.\n"
+    yield "Requests a cycle:\n"
+    yield requests_table(large.rounds)
+    daemon = large.daemon
+    yield "\nThe daemon as a process on the same stub, rules and trees included, offsets moving every ten seconds:\n"
+    yield table(
+        ("", "Measured"),
+        [
+            ("start to first full page, s", f"{daemon.first_page_s:.1f}"),
+            ("CPU s per second", f"{daemon.cpu:.3f}"),
+            ("resident memory each half minute, MB", ", ".join(f"{mb:.0f}" for mb in daemon.memory)),
+            ("resident memory at its most, MB", f"{daemon.peak_mb:.0f}"),
+            ("scrape, gzip: p50, p99, ms; MB", latency(daemon.scrapes)),
+        ],
+    )
+    yield "\nWhere the cycle's time goes:\n"
     yield f"```\n{large.profile}\n```"
 
 
-def peers_part(results: Results) -> Iterable[str]:
-    yield "\n## Others on the same cluster\n"
-    if results.jmxquery is not None:
-        q = results.jmxquery
-        yield f"jmxquery, the same attributes of three brokers, a call each: {statistics.median(q.cpu):.2f} CPU s, {statistics.median(q.wall):.2f} s wall, {q.values:,} values.\n"
-    if not results.peers:
+def peers_part(peers: Sequence[PeerResult], query: JmxQueryResult | None) -> Iterable[str]:
+    if query is not None:
+        yield f"jmxquery, the same attributes of three brokers, a call each: {statistics.median(query.cpu):.2f} CPU s, {statistics.median(query.wall):.2f} s wall, {query.values:,} values.\n"
+    if not peers:
         yield "kafka_exporter and kminion were not measured in this run: name their binaries by `KAFKA_EXPORTER=` and `KMINION=`."
         return
     yield table(
@@ -272,7 +299,7 @@ def peers_part(results: Results) -> Iterable[str]:
                 f"{p.series:,}",
                 f"{p.size / 1e6:.2f}",
             )
-            for p in results.peers
+            for p in peers
         ],
     )
 

@@ -19,6 +19,7 @@ import numpy as np
 from exporter.blocks import Block, LabelSets
 from exporter.metrics.catalogue import complete
 from exporter.metrics.page import Page
+from klaxon.cli import SWITCH_S
 from klaxon.web.app import create_app
 from klaxon.web.server import WebServer, bind
 from tests.bench.cluster_m import ROOT
@@ -94,6 +95,7 @@ def synthetic(series: int, rounds: int) -> list[dict[str, list[Block]]]:
 
 
 def serve(series: int, every: float) -> None:
+    sys.setswitchinterval(SWITCH_S)
     page = Page(complete())
     rounds = synthetic(series, 4)
     page.publish("m", rounds[0])

@@ -14,6 +14,7 @@ PARTS = {
     "operations": "Healthy operations page nobody",
     "crash": "Nothing is lost when Klaxon is killed or Alertmanager is away",
     "matrix": "The tests on real brokers pass on every kind of cluster",
+    "churn": "A day of topics, groups, members and brokers that come and go, simulated",
     "endurance": "Coordinator moves, hung, starting and out-of-memory brokers",
 }
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.blocks import Block, LabelSets
 from exporter.history import History
 from exporter.history.history import SLACK_S
-from exporter.history.table import ABSENT
+from exporter.history.narrow import ABSENT
 from exporter.series import STALE_NAN, Labels, Matcher
 
 FAMILIES = ("kafka_a", "kafka_b")
@@ -148,7 +148,7 @@ def kept_rows(history: History) -> list[list[bytes]]:
         for tables in history._tables.values()
         for table in tables.values()
         for chunk in table.chunks
-        for row in ([cell.tobytes() for cell in chunk.bits[place]] for place in chunk.place[: chunk.rows].tolist())
+        for row in ([cell.tobytes() for cell in chunk.row(place)] for place in chunk.place[: chunk.rows].tolist())
     ]
 
 
