@@ -11,6 +11,7 @@ from exporter.kafka.client import KafkaReader
 from exporter.reading import WHOLE_CLUSTER, Failure, Part, Poll
 
 TLS = frozenset({"SSL", "SASL_SSL"})
+_EVERYWHERE = frozenset({"", "0.0.0.0", "[::]"})
 
 
 class CertificatesCollector:
@@ -51,8 +52,9 @@ class CertificatesCollector:
 def tls_listeners(known: Known, entered_by_tls: bool) -> list[Listener]:
     """The addresses by which we enter ourselves, and the other TLS listeners that brokers name in their settings: advertised ones, and those of voters."""
     found: dict[tuple[int, str, int], Listener] = {}
+    hosts = {n.id: n.host for n in known.cluster.brokers} if known.cluster is not None else {}
     for node, settings in sorted((known.settings or {}).items()):
-        for listener in (*_advertised(node, settings), *_voters(settings)):
+        for listener in (*_own(node, settings, hosts.get(node, "")), *_voters(settings)):
             found.setdefault((listener.node, listener.host, listener.port), listener)
     for broker in known.cluster.brokers if known.cluster is not None and entered_by_tls else ():
         if broker.host:
@@ -60,14 +62,18 @@ def tls_listeners(known: Known, entered_by_tls: bool) -> list[Listener]:
     return [found[key] for key in sorted(found)]
 
 
-def _advertised(node: int, settings: Settings) -> Iterable[Listener]:
-    """``advertised.listeners``, as NAME://host:port, that stand with a TLS protocol."""
+def _own(node: int, settings: Settings, known_host: str) -> Iterable[Listener]:
+    """``advertised.listeners``, which are ``listeners`` where they are not set, as NAME://host:port, with a TLS protocol.
+
+    A listener on every interface has no host of its own: there the broker's known one stands.
+    """
     tls = _tls_names(settings)
-    for word in _words(settings, "advertised.listeners"):
+    for word in _words(settings, "advertised.listeners") or _words(settings, "listeners"):
         name, _, address = word.partition("://")
         host, _, port = address.rpartition(":")
+        host = known_host if host in _EVERYWHERE else host.strip("[]")
         if name.upper() in tls and host and port.isdecimal():
-            yield Listener(node, name.upper(), host.strip("[]"), int(port))
+            yield Listener(node, name.upper(), host, int(port))
 
 
 def _voters(settings: Settings) -> Iterable[Listener]:

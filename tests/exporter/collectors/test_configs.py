@@ -64,6 +64,14 @@ def test_listeners_that_speak_tls(cluster: Cluster) -> None:
     assert tls_listeners(known(cluster), entered_by_tls=False) == []
 
 
+def test_listeners_that_are_not_advertised_by_another_name(cluster: Cluster) -> None:
+    settings = told(listeners="SSL://:9093,PLAINTEXT://10.0.0.1:9092,SASL_SSL://0.0.0.0:9094")
+    assert tls_listeners(known(cluster, {2: settings}), entered_by_tls=False) == [
+        Listener(2, "SSL", "kafka-2", 9093),
+        Listener(2, "SASL_SSL", "kafka-2", 9094),
+    ]
+
+
 def test_an_address_that_settings_name_is_looked_at_once(cluster: Cluster) -> None:
     named = told(advertised_listeners="SSL://kafka-1:9092")
     listeners = tls_listeners(known(cluster, {1: named}), entered_by_tls=True)
