@@ -77,7 +77,7 @@ COLLECTORS: tuple[Registration, ...] = (
         3600.0,
         ("certificates", "certificate_files"),
         _CLUSTER,
-        lambda t: CertificatesCollector(t.reader, t.clock),
+        lambda t: CertificatesCollector(t.reader, t.clock, t.jmx_targets, t.jmx_access.tls),
     ),
     Registration(
         "reassignments",

@@ -20,6 +20,7 @@ from exporter.facts.quorum import Quorum
 from exporter.facts.reassignments import Move
 from exporter.facts.transactions import ProducerAnswer, Transaction, TransactionListing
 from exporter.kafka.errors import KafkaError
+from exporter.kafka.security import SecurityConfig
 
 T = TypeVar("T")
 
@@ -103,10 +104,13 @@ class KafkaReader(Protocol):
     def client_quotas(self) -> Sequence[Quota]:
         """DescribeClientQuotas: every limit of users, clients and addresses."""
 
-    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
-        """What each listener shows in a TLS handshake of its own, in the order asked; those that give nothing say why. No request of Kafka's."""
+    def certificates(self, listeners: Sequence[Listener], security: SecurityConfig | None = None) -> Sequence[Shown]:
+        """What each listener shows in a TLS handshake of its own, in the order asked; those that give nothing say why. No request of Kafka's.
 
-    def own_certificates(self) -> Sequence[CertificateFile]:
+        ``security`` says whom to trust where the listeners are not the cluster's (JMX).
+        """
+
+    def own_certificates(self, security: SecurityConfig | None = None) -> Sequence[CertificateFile]:
         """The certificates in the files of the security settings; empty where there are none."""
 
     def quorum(self) -> Quorum:

@@ -182,23 +182,22 @@ class Reader(Peers):
     def tls(self) -> bool:
         return self._credentials.security.tls
 
-    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+    def certificates(self, listeners: Sequence[Listener], security: SecurityConfig | None = None) -> Sequence[Shown]:
+        trusted = security or self._credentials.security
         with ThreadPoolExecutor(MOST_HANDSHAKES, thread_name_prefix=f"certificates {self._cluster}") as pool:
-            return list(pool.map(self._shown, listeners))
+            return list(pool.map(lambda at: self._shown(at, trusted), listeners))
 
-    def _shown(self, listener: Listener) -> Shown:
+    def _shown(self, listener: Listener, security: SecurityConfig) -> Shown:
         def deadline() -> Deadline:
             return Deadline(self._timeouts.pulse, self._monotonic)
 
         try:
-            return Shown(
-                listener, certificates.chain_of(listener, self._credentials.security, self._resolver, deadline)
-            )
+            return Shown(listener, certificates.chain_of(listener, security, self._resolver, deadline))
         except KafkaError as error:
             return Shown(listener, None, error.kind, str(error.args[0]))
 
-    def own_certificates(self) -> Sequence[CertificateFile]:
-        return certificates.own_certificates(self._credentials.security)
+    def own_certificates(self, security: SecurityConfig | None = None) -> Sequence[CertificateFile]:
+        return certificates.own_certificates(security or self._credentials.security)
 
     def _once(self, node: int, what: str, read: Callable[[memoryview], T]) -> Callable[[memoryview], T]:
         """``read``, again only when the node's answer is other bytes than last time."""

@@ -21,6 +21,7 @@ from exporter.jmx.aggregate import ACTIVE, APPLIED_LAG, EPOCH
 from exporter.jmx.facts import JmxColumns, JmxNode
 from exporter.kafka.client import Answer
 from exporter.kafka.errors import KafkaError, Refused
+from exporter.kafka.security import SecurityConfig
 from exporter.reading import WHOLE_CLUSTER, Failure, Part, Reading
 
 BROKER, CONTROLLER = frozenset({Role.BROKER}), frozenset({Role.CONTROLLER})
@@ -291,12 +292,12 @@ class Cluster:
         settings = {"retention.ms": Setting("604800000", ConfigSource.DEFAULT)}
         return self._reply("topic_settings", list(topics), lambda: dict.fromkeys(topics, settings))  # type: ignore[no-any-return]
 
-    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+    def certificates(self, listeners: Sequence[Listener], security: SecurityConfig | None = None) -> Sequence[Shown]:
         chain = Chain((Certificate("CN=node", "CN=ca", 0.0, 1e10),), True)
         return self._reply("certificates", list(listeners), lambda: [Shown(at, chain) for at in listeners])  # type: ignore[no-any-return]
 
-    def own_certificates(self) -> Sequence[CertificateFile]:
-        return self._reply("own_certificates", None, tuple)  # type: ignore[no-any-return]
+    def own_certificates(self, security: SecurityConfig | None = None) -> Sequence[CertificateFile]:
+        return self._reply("own_certificates", security, tuple)  # type: ignore[no-any-return]
 
     def client_quotas(self) -> Sequence[Quota]:
         return self._reply("client_quotas", None, tuple)  # type: ignore[no-any-return]

@@ -21,6 +21,7 @@ from exporter.facts.transactions import OpenProducer, ProducerAnswer, Transactio
 from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError, NameLookupFailed, Refused, Skipped, TimedOut, Unsupported
+from exporter.kafka.security import SecurityConfig
 from tests.fakes import settings
 from tests.fakes.cluster import (
     BYTES_PER_MESSAGE,
@@ -215,11 +216,11 @@ class FakeReader:
     def tls(self) -> bool:
         return False
 
-    def certificates(self, listeners: Sequence[Listener]) -> Sequence[Shown]:
+    def certificates(self, listeners: Sequence[Listener], security: SecurityConfig | None = None) -> Sequence[Shown]:
         """The model's listeners speak no TLS."""
         return [Shown(at, None, "authentication", "TLS: WRONG_VERSION_NUMBER") for at in listeners]
 
-    def own_certificates(self) -> Sequence[CertificateFile]:
+    def own_certificates(self, security: SecurityConfig | None = None) -> Sequence[CertificateFile]:
         return ()
 
     def _same(self, what: str, value: T) -> T:

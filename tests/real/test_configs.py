@@ -13,9 +13,9 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 import demo
 from demo import access, kafka, security
 from exporter.collectors.base import Known
-from exporter.collectors.certificates import tls_listeners
+from exporter.collectors.certificates import CertificatesCollector, tls_listeners
 from exporter.collectors.configs import ConfigsCollector
-from exporter.config import ClusterConfig
+from exporter.config import ClusterConfig, JmxConfig
 from exporter.derive.drift import drift
 from exporter.facts.cluster import ClusterFacts
 from exporter.facts.configs import Settings
@@ -108,7 +108,7 @@ def test_a_poll_costs_a_request_per_broker_and_two(cluster: demo.Cluster, reader
 @pytest.mark.proof
 def test_certificates_of_every_listener_accepted_or_not() -> None:
     """Node 2's certificate has expired: its listener is read all the same, and says why it is not accepted."""
-    with demo.start(nodes=2, security=security.Security(also=("TLS",))) as cluster:
+    with demo.start(nodes=2, security=security.Security(also=("TLS",), jmx_tls=True)) as cluster:
         ended = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
         access.reissue(cluster, 2, valid_from=ended - dt.timedelta(days=30), valid_for=dt.timedelta(days=30))
         cluster.restart_node(2)
@@ -136,6 +136,16 @@ def test_certificates_of_every_listener_accepted_or_not() -> None:
             assert good.chain.certificates[0].not_after > time.time()
             assert bad.chain.certificates[0].not_after == pytest.approx(ended.timestamp(), abs=2)
             assert all(s.chain is not None and s.chain.verified is None for s in plain.certificates(listeners))
+            jmx = JmxConfig.model_validate({"transport": "jpype", **cluster.klaxon_jmx})
+            polls = CertificatesCollector(tls, time.time, jmx.targets, jmx.access.tls).poll(known)
+            assert polls.certificates is not None
+            by_jmx = [
+                s.chain
+                for _, p in sorted(polls.certificates.parts.items())
+                for s in p.value
+                if s.listener.name == "JMX"
+            ]
+            assert [c.verified for c in by_jmx if c is not None] == [True, False]
             (own,) = tls.own_certificates()
             assert own.path == config.security.ca_file
             assert own.certificates[0].not_after > time.time()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from exporter.derive.drift import Drift
-from exporter.facts.configs import Settings, TopicSettings
+from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.metrics.families.lasting import Blocks, Lasting, Row
 from exporter.snapshot import Snapshot
 
@@ -133,8 +133,10 @@ def _topic_values(topics: TopicSettings) -> Iterable[tuple[Row, float]]:
 
 def quota_blocks(keep: Lasting, snapshot: Snapshot) -> Blocks:
     quotas = snapshot.quotas.value(snapshot.at)
-    if quotas is None:
-        return []
+    return keep.once("quotas", (quotas,), lambda: _quota_blocks(keep, quotas)) if quotas is not None else []
+
+
+def _quota_blocks(keep: Lasting, quotas: Sequence[Quota]) -> Blocks:
     rows = (((q.user or "", q.client_id or "", q.ip or "", q.key), q.value) for q in quotas)
     return [keep.block("kafka_quota", ("user", "client_id", "ip", "key"), rows)]
 

@@ -10,6 +10,7 @@ from exporter.collectors.configs import ConfigsCollector
 from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.cluster import ClusterFacts
 from exporter.facts.configs import ConfigSource, Setting, Settings
+from exporter.jmx.access import TlsFiles
 from exporter.kafka.errors import BrokerError
 from exporter.reading import WHOLE_CLUSTER
 from tests.exporter.scripted import Cluster
@@ -64,6 +65,14 @@ def test_listeners_that_speak_tls(cluster: Cluster) -> None:
     assert tls_listeners(known(cluster), entered_by_tls=False) == []
 
 
+def test_listeners_that_are_not_advertised_by_another_name(cluster: Cluster) -> None:
+    settings = told(listeners="SSL://:9093,PLAINTEXT://10.0.0.1:9092,SASL_SSL://0.0.0.0:9094")
+    assert tls_listeners(known(cluster, {2: settings}), entered_by_tls=False) == [
+        Listener(2, "SSL", "kafka-2", 9093),
+        Listener(2, "SASL_SSL", "kafka-2", 9094),
+    ]
+
+
 def test_an_address_that_settings_name_is_looked_at_once(cluster: Cluster) -> None:
     named = told(advertised_listeners="SSL://kafka-1:9092")
     listeners = tls_listeners(known(cluster, {1: named}), entered_by_tls=True)
@@ -76,6 +85,20 @@ def test_a_cluster_without_tls_cannot_have_certificates(cluster: Cluster) -> Non
     assert {f.kind for f in polls.certificates.failures.values()} == {"unsupported"}
     assert polls.certificates.expected == polls.certificates.failures.keys() == {1, 2, 3}
     assert polls.certificate_files.failures[WHOLE_CLUSTER].kind == "unsupported"
+
+
+def test_jmx_ports_that_speak_tls_are_looked_at_as_jmx_trusts(cluster: Cluster) -> None:
+    targets, files = {1: "kafka-1:9999", 101: "control-1:9999"}, TlsFiles(ca_file="/jmx-ca.pem")
+    cluster.replies["own_certificates"] = lambda security: (CertificateFile(security.ca_file, ()),) if security else ()
+    polls = CertificatesCollector(cluster, cluster.clock, targets, files).poll(known(cluster))
+    assert polls.certificates is not None and polls.certificate_files is not None
+    shown = [s.listener for _, part in sorted(polls.certificates.parts.items()) for s in part.value]
+    assert shown == [Listener(1, "JMX", "kafka-1", 9999), Listener(101, "JMX", "control-1", 9999)]
+    assert [f.path for f in polls.certificate_files.parts[WHOLE_CLUSTER].value] == ["/jmx-ca.pem"]
+    plain_registry = TlsFiles(registry=False)
+    without = CertificatesCollector(cluster, cluster.clock, targets, plain_registry).poll(known(cluster))
+    assert without.certificates is not None
+    assert {f.kind for f in without.certificates.failures.values()} == {"unsupported"}
 
 
 def test_a_node_of_which_no_listener_can_be_read_has_failed(cluster: Cluster) -> None:
