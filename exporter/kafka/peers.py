@@ -1,11 +1,11 @@
-"""The nodes of one cluster and the connections to them: two per broker (*pulse*, *bulk*), one more for what brokers forward to the controller; every call is bounded."""
+"""The nodes of one cluster and the connections to them: two per broker (*pulse*, *bulk*), one more for each kind of question that brokers forward to the controller; every call is bounded."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillWaiting
@@ -80,6 +80,21 @@ class Peer:
         self.bulk_lane.close()
 
 
+class Way:
+    """How one kind of question gets to the controller: the broker that carries it, and the connection to that."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.turn = -1
+        self.held: tuple[int, Lane] | None = None
+
+    def close(self) -> None:
+        """The next question goes another way."""
+        taken, self.held = self.held, None
+        if taken is not None:
+            taken[1].close()
+
+
 class Peers:
     """Every node of one cluster with its connections. Thread-safe: collectors ask side by side."""
 
@@ -109,9 +124,8 @@ class Peers:
         self._bootstrap_pool = ThreadPoolExecutor(max(1, min(len(self._bootstrap), 8)), thread_name_prefix="bootstrap")
         self._requests: Counter[tuple[str, int]] = Counter()
         self._served_by: int | None = None
-        self._forwarded: tuple[int, Lane] | None = None
-        self._forwarded_turn = -1
-        self._forwarded_lock = threading.Lock()
+        self._forwarded: defaultdict[str, Way] = defaultdict(Way)
+        """By API: a question that hangs with the controller must not keep another one waiting."""
 
     # --- who is known
 
@@ -147,11 +161,11 @@ class Peers:
         with self._lock:
             peers = list(self._peers.values())
             self._peers.clear()
-            forwarded, self._forwarded = self._forwarded, None
+            ways = list(self._forwarded.values())
         for peer in peers:
             peer.close()
-        if forwarded is not None:
-            forwarded[1].close()
+        for way in ways:
+            way.close()
         self._bootstrap_pool.shutdown(wait=False, cancel_futures=True)
 
     # --- pulse
@@ -426,21 +440,23 @@ class Peers:
     # --- forwarded to the controller
 
     def _forward(self, apis: Sequence[Api], make: Callable[[Api], bytes], read: Callable[[memoryview, Api], T]) -> T:
-        """Ask something that brokers pass on to the controller, by the first of these versions that is offered, on a connection of its own since it may hang with the controller."""
-        with self._forwarded_lock:
-            answer = self._ask_forwarded(apis, make, read)
+        """Ask something that brokers pass on to the controller, by the first of these versions that is offered; it may hang with the controller."""
+        with self._lock:
+            way = self._forwarded[apis[0].name]
+        with way.lock:
+            answer = self._ask_forwarded(way, apis, make, read)
             if isinstance(answer.error, Refused | ConnectionLost):
                 # The broker that carried our question is gone, which says nothing about the controller: ask through another at once.
-                answer = self._ask_forwarded(apis, make, read)
+                answer = self._ask_forwarded(way, apis, make, read)
         if answer.error is not None or answer.value is None:
             raise answer.error or KafkaError("no answer", request=apis[0].name)
         return answer.value
 
     def _ask_forwarded(
-        self, apis: Sequence[Api], make: Callable[[Api], bytes], read: Callable[[memoryview, Api], T]
+        self, way: Way, apis: Sequence[Api], make: Callable[[Api], bytes], read: Callable[[memoryview, Api], T]
     ) -> Answer[T]:
         """Ask through the broker that carried the last question; after an error the next one goes through another."""
-        node, lane = self._forwarded_lane(apis[0])
+        node, lane = self._lane_of(way, apis[0])
         api = self._offered(node, apis)
         deadline = lane.connection.deadline(self._timeouts.forwarded)
         future = lane.submit(
@@ -452,7 +468,7 @@ class Peers:
             error = TimedOut("the call did not end in time", phase="answer", node=node, request=api.name)
             answer = Answer(self._clock(), self._timeouts.forwarded, error=error)
         if answer.error is not None:
-            self._drop_forwarded()
+            way.close()
         return answer
 
     def _offered(self, node: int, apis: Sequence[Api]) -> Api:
@@ -465,21 +481,16 @@ class Peers:
         wanted = " or ".join(str(api.version) for api in apis)
         raise Unsupported(f"version {wanted} is not offered", node=node, request=apis[0].name)
 
-    def _forwarded_lane(self, api: Api) -> tuple[int, Lane]:
-        if self._forwarded is not None:
-            return self._forwarded
+    def _lane_of(self, way: Way, api: Api) -> tuple[int, Lane]:
+        if way.held is not None:
+            return way.held
         healthy = self._healthy()
         if not healthy:
             raise Skipped("no broker answers", request=api.name)
-        self._forwarded_turn += 1
-        node = healthy[self._forwarded_turn % len(healthy)]
-        self._forwarded = (node, Lane(f"forwarded {self._cluster}", self._connection(self.nodes()[node])))
-        return self._forwarded
-
-    def _drop_forwarded(self) -> None:
-        taken, self._forwarded = self._forwarded, None
-        if taken is not None:
-            taken[1].close()
+        way.turn += 1
+        node = healthy[way.turn % len(healthy)]
+        way.held = node, Lane(f"{api.name} {self._cluster}", self._connection(self.nodes()[node]))
+        return way.held
 
 
 def _named(error: KafkaError, node: int, connection: Connection) -> KafkaError:
