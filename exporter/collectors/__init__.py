@@ -11,7 +11,7 @@ from exporter.collectors.cluster import ClusterCollector
 from exporter.collectors.configs import ConfigsCollector
 from exporter.collectors.jmx import JmxCollector
 from exporter.collectors.log_dirs import LogDirsCollector
-from exporter.collectors.offsets import START_OFFSETS_INTERVAL_S, GroupsAndOffsets
+from exporter.collectors.offsets import SLOW_INTERVAL_S, GroupsAndOffsets
 from exporter.collectors.quorum import QuorumCollector
 from exporter.collectors.reassignments import QUIET_TOPICS_S, ReassignmentsCollector
 from exporter.collectors.topics import TopicsCollector
@@ -60,7 +60,7 @@ COLLECTORS: tuple[Registration, ...] = (
     Registration(
         "groups",
         15.0,
-        ("groups", "end_offsets", "start_offsets"),
+        ("groups", "end_offsets", "stable_offsets", "start_offsets", "newest_records", "first_after"),
         frozenset({"cluster", "topics"}),
         lambda t: GroupsAndOffsets(t.reader, t.clock, t.interval),
     ),
@@ -97,7 +97,11 @@ COLLECTORS: tuple[Registration, ...] = (
 )
 """In the order of their first polls."""
 
-SLOWER: Mapping[str, float] = {"start_offsets": START_OFFSETS_INTERVAL_S, "throttled_topics": QUIET_TOPICS_S}
+SLOWER: Mapping[str, float] = {
+    "start_offsets": SLOW_INTERVAL_S,
+    "newest_records": SLOW_INTERVAL_S,
+    "throttled_topics": QUIET_TOPICS_S,
+}
 """Readings that are not renewed at every poll of their collector, and how often they are, in seconds."""
 
 BY_NAME: Mapping[str, Registration] = {c.name: c for c in COLLECTORS}

@@ -11,7 +11,7 @@ from exporter.facts.cluster import ClusterFacts
 from exporter.facts.configs import Quota, Settings, TopicSettings
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.log_dirs import LogDirTable
-from exporter.facts.partitions import OffsetRows, TopicFacts
+from exporter.facts.partitions import OffsetRows, TimeQuestions, TopicFacts
 from exporter.facts.quorum import Quorum
 from exporter.facts.reassignments import BrokerThrottles, Move, ThrottledTopics
 from exporter.facts.transactions import LeaderProducers, StuckPartition, Transaction
@@ -36,6 +36,8 @@ class Known:
     settings: Mapping[int, Settings] | None = None
     """By broker."""
     end_offsets: Reading[OffsetRows] | None = None
+    questions: TimeQuestions | None = None
+    """What is to be asked so that lags can be told in seconds."""
 
     @property
     def brokers(self) -> frozenset[int]:
@@ -58,6 +60,9 @@ class Polls:
     groups: Poll[CoordinatorFacts] | None = None
     end_offsets: Poll[OffsetRows] | None = None
     start_offsets: Poll[OffsetRows] | None = None
+    stable_offsets: Poll[OffsetRows] | None = None
+    newest_records: Poll[OffsetRows] | None = None
+    first_after: Poll[OffsetRows] | None = None
     log_dirs: Poll[LogDirTable] | None = None
     quorum: Poll[Quorum] | None = None
     jmx: Poll[JmxNode] | None = None

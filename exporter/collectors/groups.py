@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 
 from exporter.collectors.base import Clock, Known, failures, good
-from exporter.facts.groups import CommitTable, CoordinatorFacts, GroupDescription, GroupListing
+from exporter.facts.groups import CommitTable, CoordinatorFacts, GroupDescription, GroupListing, ShareOffsetTable
 from exporter.facts.partitions import TopicFacts
 from exporter.kafka.client import KafkaReader
 from exporter.kafka.rights import NOT_PERMITTED
@@ -42,23 +43,26 @@ NO_COMMITS = CommitTable(
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """The three answers of one coordinator about its groups; a missing one was not asked for, since it has no such groups."""
+    """The answers of one coordinator about its groups; a missing one was not asked for, since it has no such groups."""
 
     listings: tuple[GroupListing, ...]
     descriptions: Mapping[str, GroupDescription]
     commits: CommitTable
     at: float
+    shares: ShareOffsetTable | None
 
     @property
     def errors(self) -> dict[str, int]:
         """Kafka's error code of each group that has one."""
         told = {g: d.error for g, d in self.descriptions.items() if d.error}
-        return {**{g: code for g, code in self.commits.group_errors.items() if code}, **told}
+        shares = self.shares.group_errors if self.shares is not None else {}
+        return {**{g: code for g, code in self.commits.group_errors.items() if code}, **shares, **told}
 
     def facts(self) -> CoordinatorFacts:
         """What is left without groups that are elsewhere."""
         gone = {g for g, code in self.errors.items() if code in ELSEWHERE}
-        return without_groups(CoordinatorFacts(self.listings, self.descriptions, self.commits, self.at), gone)
+        facts = CoordinatorFacts(self.listings, self.descriptions, self.commits, self.at, self.shares)
+        return without_groups(facts, gone)
 
 
 def poll_groups(reader: KafkaReader, known: Known, clock: Clock) -> Poll[CoordinatorFacts]:
@@ -82,13 +86,20 @@ def poll_groups(reader: KafkaReader, known: Known, clock: Clock) -> Poll[Coordin
 
 
 def _ask(reader: KafkaReader, nodes: Sequence[int]) -> tuple[dict[int, _Told], dict[int, Failure]]:
-    """Three requests per coordinator, the coordinators in parallel; who failed in one of them has told nothing."""
+    """A request per coordinator and kind of question, the coordinators in parallel; who failed in one of them has told nothing."""
     listed = reader.list_groups(nodes)
     listings = {n: a.value or () for n, a in good(listed).items()}
     described = reader.describe_groups({n: groups for n, groups in listings.items() if groups})
     with_commits = {n: [g.group for g in groups if g.type != "share"] for n, groups in listings.items()}
     committed = reader.committed_offsets({n: names for n, names in with_commits.items() if names})
-    problems = {n: _named(f) for n, f in {**failures(committed), **failures(described), **failures(listed)}.items()}
+    sharing = {n: [g.group for g in groups if g.type == "share"] for n, groups in listings.items()}
+    shared = reader.share_offsets({n: names for n, names in sharing.items() if names})
+    # Before Kafka 4.1 share groups are early access, and their offsets cannot be asked for.
+    share_failures = {n: f for n, f in failures(shared).items() if f.kind != "unsupported"}
+    problems = {
+        n: _named(f)
+        for n, f in {**share_failures, **failures(committed), **failures(described), **failures(listed)}.items()
+    }
     told: dict[int, _Told] = {}
     for node in listings.keys() - problems.keys():
         descriptions, commits = described.get(node), committed.get(node)
@@ -97,6 +108,7 @@ def _ask(reader: KafkaReader, nodes: Sequence[int]) -> tuple[dict[int, _Told], d
             descriptions.value if descriptions is not None and descriptions.value is not None else {},
             commits.value if commits is not None and commits.value is not None else NO_COMMITS,
             commits.at if commits is not None else listed[node].at,
+            shared[node].value if node in shared else None,
         )
     return told, problems
 
@@ -140,25 +152,32 @@ def without_groups(facts: CoordinatorFacts, names: Collection[str]) -> Coordinat
     table = facts.commits
     if not any(g.group in names for g in facts.listings) and not any(g in names for g in table.groups):
         return facts
+    return CoordinatorFacts(
+        tuple(g for g in facts.listings if g.group not in names),
+        {g: d for g, d in facts.descriptions.items() if g not in names},
+        _rows_without(table, names),
+        facts.commits_at,
+        _rows_without(facts.shares, names) if facts.shares is not None else None,
+    )
+
+
+Offsets = TypeVar("Offsets", CommitTable, ShareOffsetTable)
+
+
+def _rows_without(table: Offsets, names: Collection[str]) -> Offsets:
+    """A table of offsets without the rows of these groups."""
     kept = [i for i, g in enumerate(table.groups) if g not in names]
     rows = np.isin(table.group, kept)
     number = np.zeros(len(table.groups), dtype=np.int32)
     number[kept] = np.arange(len(kept), dtype=np.int32)
-    commits = CommitTable(
-        tuple(table.groups[i] for i in kept),
-        table.topics,
-        number[table.group[rows]],
-        table.topic[rows],
-        table.partition[rows],
-        table.offset[rows],
-        table.error[rows],
-        {g: code for g, code in table.group_errors.items() if g not in names},
-    )
-    return CoordinatorFacts(
-        tuple(g for g in facts.listings if g.group not in names),
-        {g: d for g, d in facts.descriptions.items() if g not in names},
-        commits,
-        facts.commits_at,
+    same = ("groups", "topics", "group", "group_errors")
+    columns = {f.name: getattr(table, f.name)[rows] for f in fields(table) if f.name not in same}
+    return replace(
+        table,
+        groups=tuple(table.groups[i] for i in kept),
+        group=number[table.group[rows]],
+        group_errors={g: code for g, code in table.group_errors.items() if g not in names},
+        **columns,
     )
 
 

@@ -1,4 +1,4 @@
-"""Collector ``offsets``: the end of every partition after the groups' commits were read, and each minute its log start."""
+"""Collector ``offsets``: the ends of every partition after the groups' commits were read, and by turns what moves slowly or is seldom asked."""
 
 from __future__ import annotations
 
@@ -6,21 +6,38 @@ import numpy as np
 
 from exporter.collectors.base import Clock, Known, Polls, poll_of
 from exporter.collectors.groups import poll_groups
-from exporter.facts.partitions import END, START, OffsetKind, OffsetRows, PartitionTable
+from exporter.facts.partitions import (
+    END,
+    LAST_STABLE,
+    NEWEST,
+    START,
+    OffsetKind,
+    OffsetRows,
+    PartitionTable,
+    TimeQuestions,
+)
 from exporter.kafka.client import KafkaReader
 from exporter.reading import WHOLE_CLUSTER, Failure, Part, Poll
 
-START_OFFSETS_INTERVAL_S = 60.0
+SLOW_INTERVAL_S = 60.0
+"""How often log start offsets are asked for, and half a turn later the newest records."""
+SLACK_S = 0.5
+"""The job's own grid must not make it every fifth instead of every fourth poll."""
 
 
 class GroupsAndOffsets:
-    """One job, so that the order holds: commits first, end offsets after them. A lag is never too small by a commit that overtook the end."""
+    """One job, so that the order holds: commits first, end offsets after them. A lag is never too small by a commit that overtook the end.
+
+    The last stable offset comes after the end: where no transaction is open it is not below it, however much was written in between. What is asked besides takes turns,
+    so that no cycle has more than three requests of ListOffsets to a broker (unless the interval is so long that all is due each time).
+    """
 
     def __init__(self, reader: KafkaReader, clock: Clock, interval: float) -> None:
         self._reader = reader
         self._clock = clock
-        self._start_every = max(START_OFFSETS_INTERVAL_S, interval)
-        self._start_polled_at = -self._start_every
+        self._slow = max(SLOW_INTERVAL_S, interval)
+        self._takes_turns = 2 * interval <= SLOW_INTERVAL_S
+        self._due: dict[OffsetKind, float] = {}
 
     def poll(self, known: Known) -> Polls:
         """See Collector; without a known cluster or topics there is nobody to ask."""
@@ -29,15 +46,34 @@ class GroupsAndOffsets:
             return Polls(groups=groups)
         table = known.topics.partitions
         end = poll_offsets(self._reader, table, END, self._clock)
-        return Polls(groups=groups, end_offsets=end, start_offsets=self._start(table))
+        stable = poll_offsets(self._reader, table, LAST_STABLE, self._clock)
+        start, newest = self._slowly(START, table, 0.0), self._slowly(NEWEST, table, self._slow / 2)
+        free = not self._takes_turns or (start is None and newest is None)
+        asked = self._first_after(known.questions, table) if free else None
+        return Polls(
+            groups=groups,
+            end_offsets=end,
+            stable_offsets=stable,
+            start_offsets=start,
+            newest_records=newest,
+            first_after=asked,
+        )
 
-    def _start(self, table: PartitionTable) -> Poll[OffsetRows] | None:
+    def _slowly(self, kind: OffsetKind, table: PartitionTable, first: float) -> Poll[OffsetRows] | None:
+        """``first``: seconds from the first poll to when this kind is first asked for."""
         now = self._clock()
-        # Half a second of slack: the job's own grid must not make it every fifth instead of every fourth poll.
-        if now - self._start_polled_at < self._start_every - 0.5:
+        due = self._due.setdefault(kind, now + first if self._takes_turns else now)
+        if now < due - SLACK_S:
             return None
-        self._start_polled_at = now
-        return poll_offsets(self._reader, table, START, self._clock)
+        self._due[kind] = now + self._slow
+        return poll_offsets(self._reader, table, kind, self._clock)
+
+    def _first_after(self, questions: TimeQuestions | None, table: PartitionTable) -> Poll[OffsetRows] | None:
+        """Questions about another table are left: they come again about this one."""
+        if questions is None or questions.partitions is not table:
+            return None
+        leaders = table.leader[questions.rows]
+        return poll_of(self._reader.first_after(questions), np.unique(leaders[leaders >= 0]).tolist())
 
 
 def poll_offsets(reader: KafkaReader, table: PartitionTable, kind: OffsetKind, clock: Clock) -> Poll[OffsetRows]:

@@ -1,4 +1,4 @@
-"""Consumer groups of the classic protocol and of KIP-848, and what they have committed."""
+"""Groups of every type (classic, KIP-848 consumer, KIP-932 share, KIP-1071 streams), and how far they are."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """DescribeGroups or ConsumerGroupDescribe (KIP-848) of one group; epochs are None for classic groups."""
+    """DescribeGroups, ConsumerGroupDescribe (KIP-848), ShareGroupDescribe (KIP-932) or StreamsGroupDescribe (KIP-1071) of one group; epochs are None for classic groups."""
 
     group: str
     state: str
     type: str
     protocol: str
-    """Assignor: the classic protocol's name, or the server-side assignor of KIP-848."""
+    """Assignor: the classic protocol's name, or the server-side assignor; empty for streams groups, which do not name theirs."""
     members: tuple[Member, ...]
     group_epoch: int | None = None
     assignment_epoch: int | None = None
@@ -67,6 +67,28 @@ class CommitTable:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ShareOffsetTable:
+    """Where the share groups of one coordinator are, a row per group and partition (DescribeShareGroupOffsets, KIP-932), sorted by group, topic and partition.
+
+    ``start_offset`` is the share-partition start offset: all before it is done; -1 where nothing was read yet. ``lag`` is the broker's own count of records that are still to be
+    delivered (KIP-1226, Kafka 4.2), -1 where it gives none.
+    """
+
+    groups: tuple[str, ...]
+    topics: tuple[str, ...]
+    group: I32
+    topic: I32
+    partition: I32
+    start_offset: I64
+    lag: I64
+    error: I16
+    group_errors: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.partition)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CoordinatorFacts:
     """All that one coordinator said about its groups in one poll."""
 
@@ -75,3 +97,5 @@ class CoordinatorFacts:
     commits: CommitTable
     commits_at: float
     """When the commits were read, Unix seconds; end offsets are read after it."""
+    shares: ShareOffsetTable | None = None
+    """None where the coordinator has no share groups."""

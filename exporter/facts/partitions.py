@@ -159,15 +159,33 @@ class OffsetKind(NamedTuple):
 
 
 END = OffsetKind("end", -1)
+"""The high watermark."""
 START = OffsetKind("start", -2)
 LAST_STABLE = OffsetKind("last_stable", -1, isolation=1)
+"""Where the first open transaction begins, else the high watermark."""
+NEWEST = OffsetKind("newest", -3)
+"""The record with the largest timestamp (KIP-734)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OffsetRows:
-    """Offsets of some rows of a PartitionTable, from one leader: ``rows`` are row numbers, ``offset`` is -1 where ``error`` is not 0."""
+    """Offsets of some rows of a PartitionTable, from one leader: ``rows`` are row numbers, ``offset`` is -1 where ``error`` is not 0.
+
+    ``timestamp`` has the records' timestamps (Unix milliseconds, -1 where there is no such record) for NEWEST and for look-ups by time, ``asked`` those that were asked for.
+    """
 
     partitions: PartitionTable
     rows: I64
     offset: I64
     error: I16
+    timestamp: I64 | None = None
+    asked: I64 | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TimeQuestions:
+    """For some rows of a PartitionTable: which is the first record at or after ``timestamp`` (Unix milliseconds)?"""
+
+    partitions: PartitionTable
+    rows: I64
+    timestamp: I64

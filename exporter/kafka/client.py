@@ -13,9 +13,9 @@ from typing import Generic, Protocol, TypeVar
 from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.cluster import Node, Pulse
 from exporter.facts.configs import Quota, Settings, TopicSettings
-from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
+from exporter.facts.groups import CommitTable, GroupDescription, GroupListing, ShareOffsetTable
 from exporter.facts.log_dirs import LogDirTable
-from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
+from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable, TimeQuestions
 from exporter.facts.quorum import Quorum
 from exporter.facts.reassignments import Move
 from exporter.facts.transactions import ProducerAnswer, Transaction, TransactionListing
@@ -81,13 +81,20 @@ class KafkaReader(Protocol):
         """ListGroups v5 on each coordinator."""
 
     def describe_groups(self, groups: Mapping[int, Sequence[GroupListing]]) -> Answers[Mapping[str, GroupDescription]]:
-        """Coordinator -> its groups: DescribeGroups for classic, ConsumerGroupDescribe (KIP-848) for consumer groups; one request per node and kind."""
+        """Coordinator -> its groups: DescribeGroups for classic, ConsumerGroupDescribe (KIP-848) for consumer, ShareGroupDescribe (KIP-932) for share and
+        StreamsGroupDescribe (KIP-1071) for streams groups; one request per node and kind that it has."""
 
     def committed_offsets(self, groups: Mapping[int, Sequence[str]]) -> Answers[CommitTable]:
         """Coordinator -> its groups: one OffsetFetch per node for all its groups."""
 
+    def share_offsets(self, groups: Mapping[int, Sequence[str]]) -> Answers[ShareOffsetTable]:
+        """Coordinator -> its share groups: one DescribeShareGroupOffsets per node, with the lag where its version has it (KIP-1226)."""
+
     def offsets(self, table: PartitionTable, kind: OffsetKind) -> Answers[OffsetRows]:
-        """ListOffsets of every partition of the table that has a leader: one request per leading node."""
+        """ListOffsets of every partition of the table that has a leader: one request per leading node. NEWEST comes with the records' timestamps."""
+
+    def first_after(self, questions: TimeQuestions) -> Answers[OffsetRows]:
+        """The first record at or after a moment of each partition's own, with its timestamp; offset -1 where there is none. ListOffsets, one request per node that leads any of them."""
 
     def log_dirs(self, nodes: Iterable[int]) -> Answers[LogDirTable]:
         """DescribeLogDirs of each broker."""

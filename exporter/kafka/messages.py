@@ -307,13 +307,14 @@ def _consumer_member(reader: FieldReader) -> Member:
     for _ in range(reader.length()):
         reader.string()
     reader.nullable()
-    assignment = _consumer_assignment(reader)
-    _consumer_assignment(reader)
+    assignment = topic_partitions(reader)
+    topic_partitions(reader)
     reader.tags()
     return Member(member, client, host.lstrip("/"), instance, assignment)
 
 
-def _consumer_assignment(reader: FieldReader) -> Mapping[str, tuple[int, ...]]:
+def topic_partitions(reader: FieldReader) -> Mapping[str, tuple[int, ...]]:
+    """An assignment of ConsumerGroupDescribe and ShareGroupDescribe: id, name and partitions of each topic."""
     assignment: dict[str, tuple[int, ...]] = {}
     for _ in range(reader.length()):
         reader.skip(16)

@@ -14,16 +14,27 @@ import numpy as np
 
 from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.configs import Quota, Settings, TopicSettings
-from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
+from exporter.facts.groups import CommitTable, GroupDescription, GroupListing, ShareOffsetTable
 from exporter.facts.log_dirs import LogDirTable
-from exporter.facts.partitions import ElrRow, OffsetKind, OffsetRows, PartitionTable
+from exporter.facts.partitions import I64, NEWEST, ElrRow, OffsetKind, OffsetRows, PartitionTable, TimeQuestions
 from exporter.facts.quorum import Quorum
 from exporter.facts.reassignments import Move
 from exporter.facts.transactions import ProducerAnswer, Transaction, TransactionListing
-from exporter.kafka import certificates, configs, messages, messages_moves, messages_transactions, wire
+from exporter.kafka import (
+    certificates,
+    configs,
+    messages,
+    messages_moves,
+    messages_transactions,
+    share_groups,
+    streams_groups,
+    timed_offsets,
+    wire,
+)
+from exporter.kafka.api import Api
 from exporter.kafka.bounded import Deadline, Monotonic, Resolve
 from exporter.kafka.client import Answer, Answers
-from exporter.kafka.errors import KafkaError
+from exporter.kafka.errors import KafkaError, Unsupported
 from exporter.kafka.peers import Lane, Peers, Timeouts
 from exporter.kafka.security import PLAINTEXT, SecurityConfig
 
@@ -31,6 +42,13 @@ __all__ = ["Lane", "Reader", "Timeouts"]
 
 T = TypeVar("T")
 
+_DESCRIBERS: Mapping[str, tuple[Api, Callable[[memoryview], Mapping[str, GroupDescription]]]] = {
+    "classic": (messages.DESCRIBE_GROUPS, messages.classic_groups),
+    "consumer": (messages.CONSUMER_GROUP_DESCRIBE, messages.consumer_groups),
+    "share": (share_groups.SHARE_GROUP_DESCRIBE, share_groups.share_groups),
+    "streams": (streams_groups.STREAMS_GROUP_DESCRIBE, streams_groups.streams_groups),
+}
+"""Type of group -> what describes it; the requests' bodies are alike."""
 MOST_HANDSHAKES = 8
 """So many listeners are asked for their certificates at once."""
 
@@ -88,17 +106,15 @@ class Reader(Peers):
         return self._gathered(running)
 
     def describe_groups(self, groups: Mapping[int, Sequence[GroupListing]]) -> Answers[Mapping[str, GroupDescription]]:
-        running = [self._describe(groups, kind) for kind in ("classic", "consumer")]
+        running = [self._describe(groups, kind) for kind in _DESCRIBERS]
         found = [self._gathered(asked) for asked in running]
-        return {n: self._both([answers[n] for answers in found if n in answers]) for n in groups}
+        return {n: self._joined([answers[n] for answers in found if n in answers]) for n in groups}
 
     def _describe(
         self, groups: Mapping[int, Sequence[GroupListing]], kind: str
     ) -> Mapping[int, Future[Answer[Mapping[str, GroupDescription]]]]:
         """Ask each coordinator for its groups of one kind."""
-        consumer = kind == "consumer"
-        api = messages.CONSUMER_GROUP_DESCRIBE if consumer else messages.DESCRIBE_GROUPS
-        read = messages.consumer_groups if consumer else messages.classic_groups
+        api, read = _DESCRIBERS[kind]
         wanted = {n: [g.group for g in listed if g.type == kind] for n, listed in groups.items()}
         return {
             n: self._ask(n, api, partial(messages.describe_groups_request, names), self._once(n, kind, read))
@@ -106,11 +122,11 @@ class Reader(Peers):
             if names
         }
 
-    def _both(
+    def _joined(
         self, answers: Sequence[Answer[Mapping[str, GroupDescription]]]
     ) -> Answer[Mapping[str, GroupDescription]]:
-        """One answer of two kinds of groups; an error of either is the answer."""
-        failed = next((a for a in answers if a.error is not None), None)
+        """One answer of all kinds of groups; an error of any is the answer. A kind that the broker cannot describe yet (early access) has no descriptions."""
+        failed = next((a for a in answers if a.error is not None and not isinstance(a.error, Unsupported)), None)
         if failed is not None:
             return failed
         merged = {name: g for a in answers for name, g in (a.value or {}).items()}
@@ -125,7 +141,36 @@ class Reader(Peers):
         decoder = peer.commits if peer is not None else wire.OffsetFetchDecoder()
         return self._ask(node, messages.OFFSET_FETCH, lambda: wire.offset_fetch_request(groups), decoder.decode)
 
+    def share_offsets(self, groups: Mapping[int, Sequence[str]]) -> Answers[ShareOffsetTable]:
+        return self._gathered({n: self._ask_share_offsets(n, wanted) for n, wanted in groups.items()})
+
+    def _ask_share_offsets(self, node: int, groups: Sequence[str]) -> Future[Answer[ShareOffsetTable]]:
+        with self._lock:
+            peer = self._peers.get(node)
+        newest = peer is None or messages.offers(peer.probe.versions, share_groups.SHARE_OFFSETS_V1)
+        api = share_groups.SHARE_OFFSETS_V1 if newest else share_groups.SHARE_OFFSETS_V0
+        body = partial(share_groups.share_offsets_request, groups)
+        return self._ask(node, api, body, lambda answer: share_groups.share_offsets(answer, api))
+
+    def first_after(self, questions: TimeQuestions) -> Answers[OffsetRows]:
+        table, leader = questions.partitions, questions.partitions.leader[questions.rows]
+        places = {n: np.flatnonzero(leader == n) for n in np.unique(leader[leader >= 0]).tolist()}
+        return self._gathered(
+            {n: self._ask_timed(n, table, questions.rows[at], questions.timestamp[at]) for n, at in places.items()}
+        )
+
+    def _ask_timed(self, node: int, table: PartitionTable, rows: I64, timestamp: I64) -> Future[Answer[OffsetRows]]:
+        return self._ask(
+            node,
+            timed_offsets.TIMED_OFFSETS,
+            partial(timed_offsets.timed_offsets_request, table, rows, timestamp),
+            lambda answer: timed_offsets.timed_offsets(answer, table, rows, timestamp),
+        )
+
     def offsets(self, table: PartitionTable, kind: OffsetKind) -> Answers[OffsetRows]:
+        if kind == NEWEST:
+            rows = np.flatnonzero(table.leader >= 0)
+            return self.first_after(TimeQuestions(table, rows, np.full(len(rows), kind.timestamp, dtype=np.int64)))
         bodies = self._offset_requests(table, kind)
         return self._gathered({n: self._ask_offsets(n, table, kind, body) for n, body in bodies.items()})
 

@@ -31,6 +31,9 @@ class Readings:
     groups: Reading[CoordinatorFacts]
     end_offsets: Reading[OffsetRows]
     start_offsets: Reading[OffsetRows]
+    stable_offsets: Reading[OffsetRows]
+    newest_records: Reading[OffsetRows]
+    first_after: Reading[OffsetRows]
     log_dirs: Reading[LogDirTable]
     quorum: Reading[Quorum]
     jmx: Reading[JmxNode]
@@ -57,7 +60,7 @@ class Readings:
         return cls(**empty)
 
     def by_owner(self) -> dict[str, Reading[Any]]:
-        """The readings by the name of their owner in the metric catalogue; that of the log start offsets is apart."""
+        """The readings by the name of their owner in the metric catalogue; the slower ones of offsets are apart."""
         return {
             "cluster": self.cluster,
             "topics": self.topics,

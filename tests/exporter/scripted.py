@@ -14,7 +14,7 @@ from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pu
 from exporter.facts.configs import ConfigSource, Quota, Setting, TopicSettings
 from exporter.facts.groups import CommitTable, CoordinatorFacts, GroupDescription, GroupListing, Member
 from exporter.facts.log_dirs import LogDir, LogDirTable
-from exporter.facts.partitions import START, ElrRow, OffsetKind, OffsetRows, Partition, PartitionTable
+from exporter.facts.partitions import START, ElrRow, OffsetKind, OffsetRows, Partition, PartitionTable, TimeQuestions
 from exporter.facts.quorum import Quorum, QuorumReplica
 from exporter.facts.transactions import ProducerAnswer
 from exporter.jmx.aggregate import ACTIVE, APPLIED_LAG, EPOCH
@@ -22,6 +22,7 @@ from exporter.jmx.facts import JmxColumns, JmxNode
 from exporter.kafka.client import Answer
 from exporter.kafka.errors import KafkaError, Refused
 from exporter.kafka.security import SecurityConfig
+from exporter.kafka.share_groups import share_table
 from exporter.reading import WHOLE_CLUSTER, Failure, Part, Reading
 
 BROKER, CONTROLLER = frozenset({Role.BROKER}), frozenset({Role.CONTROLLER})
@@ -253,6 +254,15 @@ class Cluster:
             groups,
             lambda: self._answers({n: commits(self.groups.get(n, {}), groups=gs) for n, gs in groups.items()}),
         )
+
+    def share_offsets(self, groups: Mapping[int, Sequence[str]]) -> Any:
+        def default() -> Any:
+            return self._answers({n: share_table(names, (), {}) for n, names in groups.items()})
+
+        return self._reply("share_offsets", groups, default) if groups else {}
+
+    def first_after(self, questions: TimeQuestions) -> Any:
+        return self._reply("first_after", questions, dict)
 
     def offsets(self, table: PartitionTable, kind: OffsetKind) -> Any:
         def default() -> Any:

@@ -90,6 +90,8 @@ class TopicPartition:
     epoch: int = 0
     start: int = 0
     end: int = 0
+    stamps: list[float] = field(default_factory=list)
+    """When each record was appended (Unix seconds), from offset 0 on."""
     elr: list[int] = field(default_factory=list)
     last_known_elr: list[int] = field(default_factory=list)
     dirs: dict[int, str] = field(default_factory=dict)
@@ -125,6 +127,8 @@ class Group:
     commits: dict[tuple[str, int], tuple[int, str]] = field(default_factory=dict)
     """(topic, partition) -> offset and metadata string."""
     epoch: int = 0
+    starts: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(topic, partition) -> share-partition start offset, of share groups."""
 
 
 @dataclass
@@ -374,6 +378,11 @@ class FakeCluster:
         assert log.leader >= 0, f"{name}-{partition} has no leader"
         assert len(log.isr) >= min(self.min_isr_of(name), len(log.replicas)), f"{name}-{partition} is under min ISR"
         log.end += count
+        log.stamps += [self.clock()] * count
+
+    def share(self, group: str, topic: str, partition: int, start_offset: int) -> None:
+        """A share group has come so far."""
+        self.groups[group].starts[topic, partition] = start_offset
 
     def retain_from(self, name: str, partition: int, start: int) -> None:
         """Retention: what is older than ``start`` is gone."""
@@ -397,7 +406,11 @@ class FakeCluster:
         """A group without members and commits; makes __consumer_offsets if it is the first."""
         if OFFSETS_TOPIC not in self.topics:
             self.create_topic(OFFSETS_TOPIC, self._offsets_partitions, 3, internal=True)
-        assignor = protocol if protocol is not None else {"classic": "range", "consumer": "uniform"}.get(type, "")
+        assignor = (
+            protocol
+            if protocol is not None
+            else {"classic": "range", "consumer": "uniform", "share": "simple"}.get(type, "")
+        )
         group = self.groups[name] = Group(name, type, assignor)
         return group
 
@@ -469,6 +482,7 @@ class FakeCluster:
             log = self.topics[name].partitions[partition]
             log.open.pop(ended.producer_id, None)
             log.end += 1
+            log.stamps.append(self.clock())
 
     def lose_transaction(self, id: str) -> None:
         """Its coordinator no longer knows it, and its partitions still wait for the markers: it hangs."""

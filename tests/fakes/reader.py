@@ -12,9 +12,20 @@ import numpy as np
 from exporter.facts.certificates import CertificateFile, Listener, Shown
 from exporter.facts.cluster import ClusterView, Leg, LegName, LegState, Node, Pulse, Role
 from exporter.facts.configs import Quota, Settings, TopicSettings
-from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
+from exporter.facts.groups import CommitTable, GroupDescription, GroupListing, ShareOffsetTable
 from exporter.facts.log_dirs import LogDir, LogDirTable
-from exporter.facts.partitions import END, LAST_STABLE, START, ElrRow, OffsetKind, OffsetRows, PartitionTable
+from exporter.facts.partitions import (
+    END,
+    I64,
+    LAST_STABLE,
+    NEWEST,
+    START,
+    ElrRow,
+    OffsetKind,
+    OffsetRows,
+    PartitionTable,
+    TimeQuestions,
+)
 from exporter.facts.quorum import Quorum, QuorumReplica
 from exporter.facts.reassignments import Move
 from exporter.facts.transactions import OpenProducer, ProducerAnswer, Transaction, TransactionListing
@@ -22,6 +33,7 @@ from exporter.kafka.breaker import Breaker
 from exporter.kafka.client import Answer, Answers
 from exporter.kafka.errors import BrokerError, KafkaError, NameLookupFailed, Refused, Skipped, TimedOut, Unsupported
 from exporter.kafka.security import SecurityConfig
+from exporter.kafka.share_groups import share_table
 from tests.fakes import settings
 from tests.fakes.cluster import (
     BYTES_PER_MESSAGE,
@@ -328,7 +340,12 @@ class FakeReader:
         return {node: self._answer(node, ("ListGroups",), lambda node=node: told(node)) for node in nodes}
 
     def describe_groups(self, groups: Mapping[int, Sequence[GroupListing]]) -> Answers[Mapping[str, GroupDescription]]:
-        kinds = {"classic": "DescribeGroups", "consumer": "ConsumerGroupDescribe"}
+        kinds = {
+            "classic": "DescribeGroups",
+            "consumer": "ConsumerGroupDescribe",
+            "share": "ShareGroupDescribe",
+            "streams": "StreamsGroupDescribe",
+        }
         answers = {}
         for node, listings in groups.items():
             asked = [g for g in listings if g.type in kinds]
@@ -346,9 +363,9 @@ class FakeReader:
         if error:
             return GroupDescription(listing.group, "", listing.type, "", (), error=error)
         group = self.model.groups[listing.group]
-        epoch = group.epoch if group.type == "consumer" else None
-        # An empty classic group has no protocol; KIP-848's assignor is the group's own.
-        protocol = group.protocol if group.members or group.type == "consumer" else ""
+        epoch = group.epoch if group.type != "classic" else None
+        # An empty classic group has no protocol; the newer ones' assignor is the group's own.
+        protocol = group.protocol if group.members or group.type != "classic" else ""
         members = tuple(group.members[m] for m in sorted(group.members))
         return GroupDescription(group.name, group.state, group.type, protocol, members, epoch, epoch)
 
@@ -389,7 +406,53 @@ class FakeReader:
         self._commit_keys[node] = (key, table)
         return table
 
+    def share_offsets(self, groups: Mapping[int, Sequence[str]]) -> Answers[ShareOffsetTable]:
+        return {
+            n: self._answer(n, ("DescribeShareGroupOffsets",), lambda n=n, names=names: self._shares(n, names))
+            for n, names in groups.items()
+        }
+
+    def _shares(self, node: int, names: Sequence[str]) -> ShareOffsetTable:
+        errors = {n: code for n in names if (code := self._group_error(node, n))}
+        rows = []
+        for name in (n for n in names if n not in errors):
+            for (topic, partition), start in self.model.groups[name].starts.items():
+                lag = self.model.topics[topic].partitions[partition].end - start if start >= 0 else -1
+                rows.append((name, topic, partition, start, lag if self.model.version >= (4, 2) else -1, 0))
+        return share_table(names, rows, errors)
+
+    def first_after(self, questions: TimeQuestions) -> Answers[OffsetRows]:
+        leader = questions.partitions.leader[questions.rows]
+        asked = {n: np.flatnonzero(leader == n) for n in sorted({int(n) for n in leader if n >= 0})}
+        return {
+            n: self._answer(n, ("ListOffsets",), lambda n=n, at=at: self._timed(n, questions, at))
+            for n, at in asked.items()
+        }
+
+    def _timed(self, node: int, questions: TimeQuestions, at: I64) -> OffsetRows:
+        table, rows, asked = questions.partitions, questions.rows[at], questions.timestamp[at]
+        found = [self._first_after(node, table, int(r), int(t)) for r, t in zip(rows, asked, strict=True)]
+        columns = np.array(found, dtype=np.int64).reshape(-1, 3)
+        return OffsetRows(table, rows, columns[:, 0], columns[:, 2].astype(np.int16), columns[:, 1], asked)
+
+    def _first_after(self, node: int, table: PartitionTable, row: int, timestamp: int) -> tuple[int, int, int]:
+        """Offset, timestamp, error."""
+        name, partition = table.topics[table.topic[row]], int(table.partition[row])
+        _, error = self._offset(node, name, partition, END)
+        if error:
+            return -1, -1, error
+        log = self.model.topics[name].partitions[partition]
+        there = [(round(log.stamps[o] * 1000), o) for o in range(log.start, log.end)]
+        if timestamp == NEWEST.timestamp:
+            newest = max(there, key=lambda r: (r[0], -r[1]), default=(-1, -1))
+            return newest[1], newest[0], 0
+        first = min(((o, t) for t, o in there if t >= timestamp), default=(-1, -1))
+        return first[0], first[1], 0
+
     def offsets(self, table: PartitionTable, kind: OffsetKind) -> Answers[OffsetRows]:
+        if kind == NEWEST:
+            rows = np.flatnonzero(table.leader >= 0)
+            return self.first_after(TimeQuestions(table, rows, np.full(len(rows), kind.timestamp, dtype=np.int64)))
         leaders = sorted({int(n) for n in np.unique(table.leader) if n >= 0})
         return {n: self._answer(n, ("ListOffsets",), lambda n=n: self._offset_rows(n, table, kind)) for n in leaders}
 

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from exporter.collectors.topics import REFRESH_S, TopicsCollector
 from exporter.facts.cluster import ClusterFacts, ClusterView
 from exporter.facts.groups import CommitTable, CoordinatorFacts
 from exporter.facts.log_dirs import LogDir
-from exporter.facts.partitions import Partition, PartitionTable, TopicFacts
+from exporter.facts.partitions import Partition, PartitionTable, TimeQuestions, TopicFacts
 from exporter.jmx.catalogue import shipped
 from exporter.jmx.errors import JmxRefused
 from exporter.jmx.transport import BeanValues, JmxAnswer, Target
@@ -179,10 +180,29 @@ def test_commits_are_read_before_ends_and_starts_each_minute(scripted: Cluster, 
         collector.poll(known(scripted))
         clock.advance(15.01)
         names.append([name for name, _ in scripted.calls])
-    kafka = ["list_groups", "describe_groups", "committed_offsets", "offsets end"]
+    kafka = ["list_groups", "describe_groups", "committed_offsets", "offsets end", "offsets last_stable"]
     assert names[0] == [*kafka, "offsets start"]
     assert [i for i, called in enumerate(names) if "offsets start" in called] == [0, 4, 8]
-    assert all(called[:4] == kafka for called in names)
+    assert [i for i, called in enumerate(names) if "offsets newest" in called] == [2, 6]
+    assert all(called[:5] == kafka for called in names)
+    assert max(map(len, names)) == 6, "what is asked besides takes turns"
+
+
+def test_questions_take_the_turns_that_are_free(scripted: Cluster, clock: FakeClock) -> None:
+    collector = GroupsAndOffsets(scripted, clock, 15.0)
+    asking = replace(known(scripted), questions=TimeQuestions(scripted.table, np.array([0]), np.array([1_000])))
+    asked = []
+    for _ in range(5):
+        scripted.calls.clear()
+        collector.poll(asking)
+        clock.advance(15.01)
+        asked.append(scripted.count("first_after"))
+    assert asked == [0, 1, 0, 1, 0]
+    other = replace(asking, questions=TimeQuestions(PartitionTable.of([]), np.array([0]), np.array([1_000])))
+    clock.advance(15.01)
+    scripted.calls.clear()
+    collector.poll(other)
+    assert not scripted.count("first_after"), "row numbers of another table would name other partitions"
 
 
 @pytest.mark.parametrize(("partitions", "covered"), [([], True), ([partition("orders", 0, -1, (1,), ())], False)])

@@ -12,8 +12,18 @@ import pytest
 
 from exporter.facts.cluster import LegName, LegState, Node, Pulse, Role
 from exporter.facts.groups import CommitTable, GroupDescription, GroupListing
-from exporter.facts.partitions import END, START, OffsetKind, Partition, PartitionTable
-from exporter.kafka.client import KafkaReader
+from exporter.facts.partitions import (
+    END,
+    LAST_STABLE,
+    NEWEST,
+    START,
+    OffsetKind,
+    OffsetRows,
+    Partition,
+    PartitionTable,
+    TimeQuestions,
+)
+from exporter.kafka.client import Answers, KafkaReader
 from exporter.kafka.errors import KafkaError, Refused, Skipped, TimedOut
 
 KAFKA_LEGS = (LegName.TCP, LegName.API_VERSIONS, LegName.METADATA)
@@ -87,6 +97,20 @@ def offsets_of(reader: KafkaReader, topic: str, kind: OffsetKind) -> Mapping[int
         for row, offset, error in zip(answer.value.rows, answer.value.offset, answer.value.error, strict=True):
             if table.row(int(row)).topic == topic and error == 0:
                 found[table.row(int(row)).partition] = int(offset)
+    return found
+
+
+def _by_partition(answers: Answers[OffsetRows], topic: str) -> Mapping[int, tuple[int, int]]:
+    """Partition -> offset and timestamp."""
+    found = {}
+    for answer in answers.values():
+        assert answer.value is not None, answer.error
+        told = answer.value
+        assert told.timestamp is not None
+        assert not told.error.any()
+        for row, offset, stamp in zip(told.rows, told.offset, told.timestamp, strict=True):
+            if told.partitions.row(int(row)).topic == topic:
+                found[told.partitions.row(int(row)).partition] = (int(offset), int(stamp))
     return found
 
 
@@ -299,6 +323,35 @@ class ReaderContract:
         assert told()[gone][0] == -1
         assert told()[kept] == (5, 0)
 
+    def test_the_last_stable_offset_is_the_end_without_open_transactions(self, world: World) -> None:
+        world.reader.pulse()
+        topic = world.name("stable")
+        world.create_topic(topic, [[1, 2, 3], [2, 3, 1]])
+        world.produce(topic, 0, 7)
+        world.until(lambda: offsets_of(world.reader, topic, LAST_STABLE) == {0: 7, 1: 0}, "all leaders answer")
+
+    def test_records_by_their_time(self, world: World) -> None:
+        """The newest record, and the first one at or after a moment of each partition's own: none where nothing is so young."""
+        world.reader.pulse()
+        topic = world.name("timed")
+        world.create_topic(topic, [[1, 2, 3], [2, 3, 1], [3, 1, 2]])
+        begun = world.now() - 5
+        world.produce(topic, 0, 3)
+        world.produce(topic, 1, 4)
+        world.until(lambda: offsets_of(world.reader, topic, END) == {0: 3, 1: 4, 2: 0}, "all leaders answer")
+        table = world.reader.partitions()
+        newest = _by_partition(world.reader.offsets(table, NEWEST), topic)
+        assert newest[2] == (-1, -1)
+        assert all(newest[p][0] >= 0 and begun * 1000 <= newest[p][1] <= world.now() * 1000 + 5000 for p in (0, 1))
+        rows = np.arange(table.rows_of(topic).start, table.rows_of(topic).stop)
+        moments = np.array([0, newest[1][1] + 60_000, 0], dtype=np.int64)
+        before = Counter(world.reader.requests())
+        answers = world.reader.first_after(TimeQuestions(table, rows, moments))
+        assert Counter(world.reader.requests()) - before == Counter({("ListOffsets", n): 1 for n in (1, 2, 3)})
+        found = _by_partition(answers, topic)
+        assert (found[0][0], found[1], found[2]) == (0, (-1, -1), (-1, -1))
+        assert begun * 1000 <= found[0][1] <= newest[0][1]
+
     # --- groups
 
     @pytest.mark.parametrize("type", ["classic", "consumer"])
@@ -493,6 +546,7 @@ class ReaderContract:
             world.reader.describe_groups({n: [g for g in rows if g.type == "classic"] for n, rows in groups.items()})
             world.reader.committed_offsets({n: [g.group for g in rows] for n, rows in groups.items()})
             world.reader.offsets(table, END)
+            world.reader.offsets(table, LAST_STABLE)
             world.reader.offsets(table, START)
             world.reader.log_dirs(world.brokers)
             world.reader.quorum()
@@ -511,9 +565,10 @@ class ReaderContract:
         add(6)
         many = cycle()
         assert few.total() >= 6
-        assert max(many.values()) <= 2, "of no API more than two requests to one node"
+        assert max(many.values()) <= 3, "of no API more than three requests to one node"
         assert set(many) <= set(few) | {(api, n) for api in ("DescribeGroups", "OffsetFetch") for n in world.brokers}
-        assert many.total() <= 8 * len(world.brokers) + 4
+        # Two are of the pulse, and one asks for the quorum.
+        assert many.total() <= (8 + 2) * len(world.brokers) + 4 + 1
 
     # --- brokers that fail
 
