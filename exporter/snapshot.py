@@ -11,6 +11,7 @@ from exporter.derive.drift import Drift
 from exporter.derive.health import PartitionHealth
 from exporter.derive.lag import GroupLag
 from exporter.derive.moves import Throttle
+from exporter.derive.progress import GroupProgress
 from exporter.derive.trust import Trust
 from exporter.facts.certificates import CertificateFile, Shown
 from exporter.facts.cluster import ClusterFacts, Leg
@@ -42,8 +43,16 @@ class Derived:
     end_offsets: I64 | None = None
     """One entry per row of ``health.table``, -1 where unknown."""
     start_offsets: I64 | None = None
+    unstable: I64 | None = None
+    """Records between the last stable offset and the end, per row; -1 where unknown."""
+    newest: I64 | None = None
+    """Largest timestamp of a record, Unix milliseconds per row; -1 where there is none or it is unknown."""
     lags: Mapping[int, GroupLag] = field(default_factory=dict)
     """Coordinator -> lag of its groups; a group that two coordinators list is only in the newer one's."""
+    progress: Mapping[int, GroupProgress] = field(default_factory=dict)
+    """Coordinator -> how its groups move and how far behind they are in seconds."""
+    rewinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(group, topic) -> commits that went back since Klaxon knows the group; none is 0."""
     legs: Mapping[int, Mapping[str, Leg]] = field(default_factory=dict)
     """Node -> leg -> its last try (legs not tried since an earlier one failed are ``skipped``)."""
     drift: Drift | None = None
@@ -65,6 +74,8 @@ class Snapshot:
     groups: Reading[CoordinatorFacts]
     end_offsets: Reading[OffsetRows]
     start_offsets: Reading[OffsetRows]
+    stable_offsets: Reading[OffsetRows]
+    newest_records: Reading[OffsetRows]
     log_dirs: Reading[LogDirTable]
     quorum: Reading[Quorum]
     jmx: Reading[JmxNode]
@@ -85,7 +96,7 @@ class Snapshot:
     reachable: bool = False
 
     def readings(self) -> Mapping[str, Reading[Any]]:
-        """The readings by the name of their owner in the metric catalogue; that of the log start offsets is apart."""
+        """The readings by the name of their owner in the metric catalogue; the slower ones of offsets are apart."""
         return {
             "cluster": self.cluster_facts,
             "topics": self.topics,

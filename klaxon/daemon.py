@@ -58,6 +58,8 @@ FORGET_S: Final = 2.0
 ADOPT_S: Final = 30.0
 """A reload that is not taken up within so many seconds has failed."""
 CHECKPOINT_FILE: Final = "history.checkpoint"
+PROGRESS_S: Final = 300.0
+"""How often what is remembered of offsets and commits is written: it is large, and what is missing costs only resolution."""
 
 
 class Daemon:
@@ -131,8 +133,8 @@ class Daemon:
         self._engine.restore()
         self._desk.restore()
         self._outbox.start()
-        for runner in self._runners.values():
-            runner.start()
+        for name, runner in self._runners.items():
+            self._start(name, runner)
         self._rules_thread.start()
         self._keeping_thread.start()
         log.info(
@@ -155,6 +157,7 @@ class Daemon:
         self._jmx.close()
         self._web.stop(0.5)
         self._checkpoint()
+        self._save_progress()
         self._book.close()
         log.info("ended")
 
@@ -204,12 +207,15 @@ class Daemon:
 
     def _keeping_loop(self) -> None:
         """Checkpoints, and what other processes wrote into the book for us."""
-        saved = time.monotonic()
+        saved = progress_saved = time.monotonic()
         while not self._stopping.wait(FORGET_S):
             self._forget()
             if time.monotonic() - saved >= CHECKPOINT_S:
                 saved = time.monotonic()
                 self._checkpoint()
+            if time.monotonic() - progress_saved >= PROGRESS_S:
+                progress_saved = time.monotonic()
+                self._save_progress()
 
     def _forget(self) -> None:
         for name, runner in self._runners.items():
@@ -224,6 +230,24 @@ class Daemon:
             self._quiet.failed("checkpoint", str(error.errno), "history cannot be written", error=str(error))
         else:
             self._quiet.ended("checkpoint", "history can be written again")
+
+    def _start(self, name: str, runner: Runner) -> None:
+        said = runner.restore_progress(self._progress_file(name))
+        if said is not None:
+            log.warning("progress", cluster=name, said=said)
+        runner.start()
+
+    def _save_progress(self) -> None:
+        for name, runner in self._runners.items():
+            try:
+                runner.save_progress(self._progress_file(name))
+            except OSError as error:
+                self._quiet.failed("progress", name, "offsets and times cannot be written", error=str(error))
+            else:
+                self._quiet.ended("progress", "offsets and times can be written again")
+
+    def _progress_file(self, cluster: str) -> Path:
+        return self._data_dir / f"offsets.{cluster}.npz"
 
     # --- what the web server shows
 
@@ -338,7 +362,7 @@ class Daemon:
                 self._drop_cluster(name)
             if new is not None:
                 self._add_cluster(name, new)
-                self._runners[name].start()
+                self._start(name, self._runners[name])
             return
         if new.metrics != old.metrics:
             self._lines[name].use_detail(new.metrics)

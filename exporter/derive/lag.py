@@ -21,6 +21,8 @@ class GroupLag:
     """
 
     commits: CommitTable
+    row: I64
+    """Row in the table of partitions, -1 where the partition does not exist (any more)."""
     end: I64
     lag: I64
     beyond: I64
@@ -33,13 +35,13 @@ def end_by_row(table: PartitionTable, parts: Sequence[OffsetRows]) -> I64:
     """
     offsets = np.full(len(table), UNKNOWN, dtype=np.int64)
     for part in parts:
-        rows = part.rows if part.partitions is table else _translated(part, table)
+        rows = part.rows if part.partitions is table else translated(part, table)
         good = (part.error == 0) & (rows >= 0)
         offsets[rows[good]] = part.offset[good]
     return offsets
 
 
-def _translated(part: OffsetRows, table: PartitionTable) -> I64:
+def translated(part: OffsetRows, table: PartitionTable) -> I64:
     """Row numbers of ``part`` in ``table``; -1 for partitions that are gone, or whose topic was deleted and made again."""
     old = part.partitions
     base = np.full(len(old.topics), UNKNOWN, dtype=np.int64)
@@ -64,6 +66,7 @@ def group_lag(commits: CommitTable, table: PartitionTable, end: I64) -> GroupLag
     gap = ends - commits.offset
     return GroupLag(
         commits,
+        row=row,
         end=np.where(known, ends, UNKNOWN),
         lag=np.where(known, np.maximum(gap, 0), UNKNOWN),
         beyond=np.where(known, np.maximum(-gap, 0), UNKNOWN),

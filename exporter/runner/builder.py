@@ -22,6 +22,7 @@ from exporter.derive.legs import Legs, latest_legs
 from exporter.derive.moves import Leftovers, dir_moves
 from exporter.derive.moves import fold as fold_leftovers
 from exporter.derive.nodes import Nodes, Sightings, expected_nodes
+from exporter.derive.progress import NO_PROGRESS, Progress, ProgressWatch
 from exporter.derive.trust import FROM_METADATA, TrustState, judge
 from exporter.derive.witnesses import QuorumWatch, jmx_window, testimony
 from exporter.facts.cluster import ClusterFacts, LegName, LegState, Node, Role
@@ -56,6 +57,8 @@ class Builder:
         watch = QuorumWatch(mute="off" if "quorum" in self._off else "")
         self._memory = _Memory(nodes={n.id: n for n in nodes}, trust=TrustState(watch=watch))
         self._once: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self.progress = ProgressWatch()
+        """What is remembered of ends and commits; another one may be put here before the first Snapshot."""
 
     @property
     def nodes(self) -> Nodes:
@@ -106,6 +109,8 @@ class Builder:
             groups=shown.groups,
             end_offsets=shown.end_offsets,
             start_offsets=shown.start_offsets,
+            stable_offsets=shown.stable_offsets,
+            newest_records=shown.newest_records,
             log_dirs=shown.log_dirs,
             quorum=shown.quorum,
             jmx=shown.jmx,
@@ -217,6 +222,11 @@ class Builder:
         memory = self._memory
         topics = shown.topics.value(now) if not withdrawn else None
         health = self._keep("health", (topics,), lambda: partition_health(topics)) if topics is not None else None
+        end = self._offsets("end", shown.end_offsets, health, now)
+        start = self._offsets("start", shown.start_offsets, health, now)
+        lags = self._lags(shown, health, now) if health is not None else {}
+        progress = self._progress(shown, health, lags, end, start, now)
+        self._memory = replace(memory, known=replace(memory.known, questions=progress.questions))
         return Derived(
             trust=memory.trust.trust,
             controller_alive=controller_alive(memory.trust.watch, shown.quorum.interval, shown.jmx, memory.legs, now),
@@ -224,9 +234,13 @@ class Builder:
             health=health,
             blast=self._blast(health) if health is not None else None,
             leftovers=memory.leftovers.shown(shown.reassignments.interval),
-            end_offsets=self._offsets("end", shown.end_offsets, health, now),
-            start_offsets=self._offsets("start", shown.start_offsets, health, now),
-            lags=self._lags(shown, health, now) if health is not None else {},
+            end_offsets=end,
+            start_offsets=start,
+            unstable=self._unstable(shown, health, end, now),
+            newest=self._newest(shown, health, now),
+            lags=lags,
+            progress=progress.groups,
+            rewinds=progress.rewinds,
             legs=memory.legs,
             drift=self._drift(shown, now),
             hidden_topics=memory.hidden.hidden,
@@ -254,6 +268,40 @@ class Builder:
         rows = tuple(p.value for p in parts)
         return self._keep(key, (health.table, *rows), lambda: end_by_row(health.table, rows)) if rows else None
 
+    def _unstable(self, shown: Readings, health: PartitionHealth | None, end: I64 | None, now: float) -> I64 | None:
+        """End minus last stable offset, which was read after the end."""
+        stable = self._offsets("stable", shown.stable_offsets, health, now)
+        if stable is None or end is None:
+            return None
+        known = (stable >= 0) & (end >= 0)
+        return self._keep(
+            "unstable", (stable, end), lambda: np.where(known, np.maximum(end - stable, 0), -1).astype(np.int64)
+        )
+
+    def _newest(self, shown: Readings, health: PartitionHealth | None, now: float) -> I64 | None:
+        parts = _oldest_first(shown.newest_records, now)
+        if health is None or not parts:
+            return None
+        rows = tuple(p.value for p in parts)
+        return self._keep("newest", (health.table, *rows), lambda: end_by_row(health.table, [_stamps(r) for r in rows]))
+
+    def _progress(
+        self,
+        shown: Readings,
+        health: PartitionHealth | None,
+        lags: Mapping[int, GroupLag],
+        end: I64 | None,
+        start: I64 | None,
+        now: float,
+    ) -> Progress:
+        if health is None:
+            return NO_PROGRESS
+        if end is not None:
+            self.progress.observe(health.table, _oldest_first(shown.end_offsets, now), end)
+        self.progress.learn(_oldest_first(shown.first_after, now))
+        at = {c: part.value.commits_at for c, part in shown.groups.fresh(now).items()}
+        return self.progress.follow(health.table, lags, at, start)
+
     def _lags(self, shown: Readings, health: PartitionHealth, now: float) -> Mapping[int, GroupLag]:
         """Lag by coordinator. An end that is older than the commits gives none: it would be too small."""
         lags: dict[int, GroupLag] = {}
@@ -273,6 +321,11 @@ class Builder:
 
 def _leaders(topics: TopicFacts) -> frozenset[int]:
     return frozenset(np.unique(topics.partitions.leader).tolist())
+
+
+def _stamps(rows: OffsetRows) -> OffsetRows:
+    """The records' timestamps in place of their offsets."""
+    return replace(rows, offset=rows.timestamp) if rows.timestamp is not None else rows
 
 
 def _leftovers(before: Leftovers, readings: Readings, now: float) -> Leftovers:
@@ -318,11 +371,12 @@ def changes(old: Snapshot | None, new: Snapshot) -> frozenset[str]:
             or (name in new.derived.withdrawn) != (name in old.derived.withdrawn)
         ):
             names.add(name)
-    if new.start_offsets is not old.start_offsets:
+    slow = ("start_offsets", "stable_offsets", "newest_records")
+    if any(getattr(new, name) is not getattr(old, name) for name in slow):
         names.add("offsets")
     if new.derived.health is not old.derived.health:
         names |= {"topics", "offsets"}
-    if new.derived.lags is not old.derived.lags:
+    if new.derived.lags is not old.derived.lags or new.derived.progress is not old.derived.progress:
         names.add("groups")
     if new.derived.hidden_topics != old.derived.hidden_topics:
         names.add("topics")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -18,6 +19,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from exporter.collectors import COLLECTORS, Tools
 from exporter.collectors.base import Clock, Collector
 from exporter.config import ClusterConfig
+from exporter.derive import progress_file
 from exporter.derive.coverage import UNSUPPORTED
 from exporter.derive.witnesses import MUTE_KINDS, OUR_OWN_KINDS
 from exporter.facts.cluster import Node
@@ -197,6 +199,24 @@ class Runner:
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or len(done()) == len(names), timeout)
             return done()
+
+    def restore_progress(self, path: Path) -> str | None:
+        """Take up what :meth:`save_progress` wrote, before ``start``; what was wrong with the file, in words, and then the groups' ages begin anew."""
+        try:
+            progress = progress_file.read(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            return f"{path.name} cannot be used, lags in seconds begin anew: {error}"
+        with self._build_lock:
+            self._builder.progress = progress
+        return None
+
+    def save_progress(self, path: Path) -> None:
+        """Write what is remembered of ends and commits; raises OSError."""
+        with self._build_lock:
+            state = self._builder.progress.state()
+        progress_file.write(path, state)
 
     def forget(self, node: int) -> bool:
         """Expect a node no longer; False when it is not known. It comes back if the cluster still names it."""

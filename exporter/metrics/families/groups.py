@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from exporter.blocks import Block, LabelSets
+from exporter.blocks import Block
 from exporter.derive.lag import GroupLag
 from exporter.facts.groups import CoordinatorFacts
 from exporter.facts.partitions import I64, Bool
-from exporter.metrics.families.lasting import Blocks, Lasting, Row
+from exporter.metrics.families import group_members, group_progress
+from exporter.metrics.families.commits import Sums, commit_labels, sums_of
+from exporter.metrics.families.lasting import Blocks, Lasting
 from exporter.snapshot import Snapshot
 
 
@@ -24,6 +22,8 @@ def blocks(keep: Lasting, snapshot: Snapshot) -> Blocks:
     return [
         *keep.once("group states", tuple(parts), lambda: _states(keep, parts)),
         *keep.once("group commits", tuple(lags), lambda: _commits(keep, lags)),
+        *group_members.blocks(keep, snapshot),
+        *group_progress.blocks(keep, snapshot),
     ]
 
 
@@ -46,11 +46,9 @@ def _states(keep: Lasting, parts: list[CoordinatorFacts]) -> Blocks:
 def _commits(keep: Lasting, lags: list[GroupLag]) -> Blocks:
     if not lags:
         return []
-    names = ("consumergroup", "topic", "partition")
     tables = [x.commits for x in lags]
-    identity = tuple(part for t in tables for part in (t.groups, t.topics, t.group, t.topic, t.partition))
-    labels = keep.once("commits", identity, lambda: LabelSets(names, [row for t in tables for row in _commit_rows(t)]))
-    sums = keep.once("commit sums", (labels,), lambda: _Sums(labels))
+    labels = commit_labels(keep, tables)
+    sums = sums_of(keep, labels)
     offset = np.concatenate([t.offset for t in tables])
     committed = (offset >= 0) & (np.concatenate([t.error for t in tables]) == 0)
     lag, beyond = np.concatenate([x.lag for x in lags]), np.concatenate([x.beyond for x in lags])
@@ -63,28 +61,9 @@ def _commits(keep: Lasting, lags: list[GroupLag]) -> Blocks:
     ]
 
 
-def _sum(keep: Lasting, metric: str, sums: _Sums, values: I64, mask: Bool) -> Block:
+def _sum(keep: Lasting, metric: str, sums: Sums, values: I64, mask: Bool) -> Block:
     """Sums over a topic's partitions with a value; a topic without any has no sum."""
     total = np.zeros(len(sums.labels), dtype=np.int64)
     np.add.at(total, sums.owner[mask], values[mask])
     some = np.bincount(sums.owner[mask], minlength=len(sums.labels)) > 0
     return keep.masked(metric, sums.labels, total, some)
-
-
-class _Sums:
-    """Which (group, topic) each (group, topic, partition) adds to."""
-
-    def __init__(self, labels: LabelSets) -> None:
-        index: dict[Row, int] = {}
-        self.owner: npt.NDArray[np.int64] = np.array(
-            [index.setdefault(row[:2], len(index)) for row in labels.rows], dtype=np.int64
-        )
-        self.labels = LabelSets(labels.names[:2], list(index))
-
-
-def _commit_rows(table: Any) -> Iterable[Row]:
-    groups, topics = table.groups, table.topics
-    return (
-        (groups[g], topics[t], str(p))
-        for g, t, p in zip(table.group.tolist(), table.topic.tolist(), table.partition.tolist(), strict=True)
-    )

@@ -2,10 +2,54 @@
 
 from __future__ import annotations
 
-from exporter.metrics.rows.row import MetricRow, Owner, gauge
+from exporter.metrics.rows.row import MetricRow, Owner, counter, gauge
 
 ROWS: tuple[MetricRow, ...] = (
     gauge("kafka_consumergroup_members", "Members of the group.", "consumergroup", Owner.GROUPS),
+    gauge(
+        "kafka_consumergroup_members_idle",
+        "Members of the group to whom no partition is assigned.",
+        "consumergroup",
+        Owner.GROUPS,
+    ),
+    gauge(
+        "kafka_consumergroup_info",
+        "Type (classic, consumer, share, streams), protocol type and assignor of the group; always 1.",
+        "consumergroup type protocol_type assignor",
+        Owner.GROUPS,
+    ),
+    gauge("kafka_consumergroup_coordinator", "Node id of the group's coordinator.", "consumergroup", Owner.GROUPS),
+    gauge(
+        "kafka_consumergroup_epoch",
+        "Epoch of the group (all types but classic): it rises whenever members or subscriptions change.",
+        "consumergroup",
+        Owner.GROUPS,
+    ),
+    gauge(
+        "kafka_consumergroup_assignment_epoch",
+        "Epoch of the group for which its assignment was made; below kafka_consumergroup_epoch a new assignment is due.",
+        "consumergroup",
+        Owner.GROUPS,
+    ),
+    gauge(
+        "kafka_consumergroup_topic_members",
+        "Members of the group to whom partitions of the topic are assigned.",
+        "consumergroup topic",
+        Owner.GROUPS,
+    ),
+    gauge(
+        "kafka_consumergroup_topic_partitions_assigned",
+        "Partitions of the topic that are assigned to members of the group (of a share group each counts once, however many share it).",
+        "consumergroup topic",
+        Owner.GROUPS,
+    ),
+    gauge(
+        "kafka_consumergroup_partition_unassigned",
+        "1 for each partition that the group has committed and that is assigned to none of its members; groups without members have none of these.",
+        "consumergroup topic partition",
+        Owner.GROUPS,
+        sparse=True,
+    ),
     gauge(
         "kafka_consumergroup_state",
         "State and type of the group in Kafka's words; always 1.",
@@ -47,5 +91,97 @@ ROWS: tuple[MetricRow, ...] = (
         Owner.GROUPS,
         Owner.OFFSETS,
         sparse=True,
+    ),
+    gauge(
+        "kafka_consumergroup_lag_seconds",
+        "Time since the record was appended that the group reads next, 0 where there is nothing to read; absent where it is only bounded (docs/lag.md).",
+        "consumergroup topic partition",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+        unit="seconds",
+    ),
+    gauge(
+        "kafka_consumergroup_lag_at_least_seconds",
+        "Lower bound of kafka_consumergroup_lag_seconds, only where no better is known yet.",
+        "consumergroup topic partition",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+        unit="seconds",
+        sparse=True,
+    ),
+    gauge(
+        "kafka_consumergroup_lag_max_seconds",
+        "Largest kafka_consumergroup_lag_seconds of the group; absent while one of its partitions is only bounded.",
+        "consumergroup",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+        unit="seconds",
+    ),
+    gauge(
+        "kafka_consumergroup_group_lag",
+        "Records that the group is behind over all its topics.",
+        "consumergroup",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+    ),
+    gauge(
+        "kafka_consumergroup_commit_standing_seconds",
+        "For how long the commit has not moved though there was something to read; only from one minute on.",
+        "consumergroup topic partition",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+        unit="seconds",
+        sparse=True,
+    ),
+    counter(
+        "kafka_consumergroup_rewinds_total",
+        "Commits of a partition of the topic that were below the one before; a topic that was made again counts none.",
+        "consumergroup topic",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+    ),
+    gauge(
+        "kafka_consumergroup_headroom_records",
+        "Records between the log's start and the commit, of the topic's partition with the fewest; negative: retention took records before the group read them.",
+        "consumergroup topic",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+    ),
+    gauge(
+        "kafka_consumergroup_headroom_seconds",
+        "Age between the log's first record and the one that the group reads next, of the topic's partition with the least; absent where not known for any (docs/lag.md).",
+        "consumergroup topic",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+        unit="seconds",
+        sparse=True,
+    ),
+    gauge(
+        "kafka_consumergroup_retention_used_ratio",
+        "Share of the log's records that the group has not read, of the topic's partition with the largest; above 1 records are lost to the group.",
+        "consumergroup topic",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+        unit="ratio",
+    ),
+    gauge(
+        "kafka_consumergroup_records_lost",
+        "Records that retention took away before the group had read them: log start minus commit.",
+        "consumergroup topic partition",
+        Owner.GROUPS,
+        Owner.OFFSETS,
+        sparse=True,
+    ),
+    gauge(
+        "kafka_sharegroup_start_offset",
+        "Share-partition start offset (KIP-932): all records before it are done.",
+        "consumergroup topic partition",
+        Owner.GROUPS,
+    ),
+    gauge(
+        "kafka_sharegroup_lag",
+        "Records of the share-partition that are still to be delivered, as the broker counts them (KIP-1226, Kafka 4.2).",
+        "consumergroup topic partition",
+        Owner.GROUPS,
     ),
 )
