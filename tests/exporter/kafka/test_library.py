@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.kafka import messages, sasl
+from exporter.kafka import messages, messages_moves, messages_transactions, sasl
 from exporter.kafka.api import Api
 
 ROOT = Path(__file__).parents[3]
@@ -21,9 +21,13 @@ MESSAGES = {
     "kafka.protocol.admin": (
         "DescribeCluster",
         "DescribeConfigs",
+        "DescribeProducers",
         "DescribeQuorum",
         "DescribeTopicPartitions",
+        "DescribeTransactions",
         "ListGroups",
+        "ListPartitionReassignments",
+        "ListTransactions",
     ),
     "kafka.protocol.metadata": ("Metadata",),
     "kafka.protocol.sasl": ("SaslAuthenticate", "SaslHandshake"),
@@ -39,7 +43,7 @@ NAMES = {
         for kind in ("Request", "Response")
     ),
 }
-APIS = [api for room in (messages, sasl) for api in vars(room).values() if isinstance(api, Api)]
+APIS = [api for room in (messages, messages_moves, messages_transactions, sasl) for api in vars(room).values() if isinstance(api, Api)]
 PLACES = {name: module for module, names in MESSAGES.items() for name in names}
 
 
