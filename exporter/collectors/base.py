@@ -36,6 +36,7 @@ class Known:
     settings: Mapping[int, Settings] | None = None
     """By broker."""
     end_offsets: Reading[OffsetRows] | None = None
+    stable_offsets: Reading[OffsetRows] | None = None
     questions: TimeQuestions | None = None
     """What is to be asked so that lags can be told in seconds."""
 

@@ -17,11 +17,11 @@ from exporter.facts.transactions import (
     Transaction,
     TransactionListing,
 )
-from exporter.kafka.client import Answer, Answers, KafkaReader
+from exporter.kafka.client import Answer, KafkaReader
 from exporter.kafka.errors import BrokerError
 from exporter.kafka.messages import error_name
 from exporter.kafka.rights import NOT_PERMITTED
-from exporter.reading import WHOLE_CLUSTER, Failure, Part, Poll
+from exporter.reading import WHOLE_CLUSTER, Failure, Part, Poll, Reading
 
 STATE_TOPIC = "__transaction_state"
 TRANSACTIONAL_ID_NOT_FOUND = 105
@@ -64,19 +64,29 @@ class TransactionsCollector:
         leaders = frozenset(np.unique(table.leader[table.leader >= 0]).tolist())
         if not leaders:
             return _without_leaders(table, self._clock())
-        ends = _known_ends(known, table, leaders, self._clock())
-        if ends is None:
-            ends = _values(self._reader.offsets(table, END))
-        stable = self._reader.offsets(table, LAST_STABLE)
-        problems = failures(stable)
+        ends, stable = self._ends_and_stable(known, table, leaders)
+        problems = dict(stable.failures)
         parts: dict[int, Part[tuple[StuckPartition, ...]]] = {}
-        for node, rows in _values(stable).items():
-            at = stable[node].at
-            if node in ends:
-                parts[node] = Part(self._stood(node, _behind(table, ends[node], rows), at), at)
+        for node, part in stable.parts.items():
+            at = part.taken_at
+            if node in ends.parts:
+                behind = _behind(table, ends.parts[node].value, part.value)
+                parts[node] = Part(self._stood(node, behind, at), at)
             else:
                 problems[node] = Failure("no_end", "the ends of its partitions are not known", at)
         return Poll(parts, problems, leaders)
+
+    def _ends_and_stable(
+        self, known: Known, table: PartitionTable, leaders: frozenset[int]
+    ) -> tuple[Poll[OffsetRows], Poll[OffsetRows]]:
+        """What was read with the groups where every leader's is fresh and of this table, else read now; ends first: where no transaction is open, no last stable offset is below its end."""
+        now = self._clock()
+        ends = _fresh(known.end_offsets, table, leaders, now)
+        stable = _fresh(known.stable_offsets, table, leaders, now)
+        if ends is not None and stable is not None:
+            return ends, stable
+        ends = poll_of(self._reader.offsets(table, END), leaders)
+        return ends, poll_of(self._reader.offsets(table, LAST_STABLE), leaders)
 
     def _stood(self, node: int, behind: Mapping[Place, int], at: float) -> tuple[StuckPartition, ...]:
         """Partitions whose last stable offset has not moved since the last poll, whoever led them then; at a leader's first poll all that lag."""
@@ -184,20 +194,13 @@ def _leaderless(topics: TopicFacts | None) -> int:
 # --- offsets
 
 
-def _known_ends(
-    known: Known, table: PartitionTable, leaders: frozenset[int], now: float
-) -> Mapping[int, OffsetRows] | None:
-    """The ends that were read with the groups, where every leader's are fresh and of this table.
-
-    They are older than the last stable offsets that they are compared with: what began since does not count as lagging yet.
-    """
-    fresh = known.end_offsets.fresh(now) if known.end_offsets is not None else {}
-    ends = {n: p.value for n, p in fresh.items() if n in leaders and p.value.partitions is table}
-    return ends if leaders <= ends.keys() else None
-
-
-def _values(answers: Answers[OffsetRows]) -> dict[int, OffsetRows]:
-    return {n: a.value for n, a in good(answers).items() if a.value is not None}
+def _fresh(
+    reading: Reading[OffsetRows] | None, table: PartitionTable, leaders: frozenset[int], now: float
+) -> Poll[OffsetRows] | None:
+    """The reading's parts, where every leader's is fresh and of this table."""
+    fresh = reading.fresh(now) if reading is not None else {}
+    parts = {n: p for n, p in fresh.items() if n in leaders and p.value.partitions is table}
+    return Poll(parts, expected=leaders) if leaders <= parts.keys() else None
 
 
 def _behind(table: PartitionTable, ends: OffsetRows, stable: OffsetRows) -> Mapping[Place, int]:

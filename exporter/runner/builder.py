@@ -187,7 +187,8 @@ class Builder:
             before.cluster if view is None else self._keep("known", (view, nodes), lambda: replace(view, nodes=nodes))
         )
         settings = {b: p.value for b, p in readings.configs.parts.items()}
-        return Known(cluster, topics or before.topics, settings or before.settings, readings.end_offsets)
+        known_topics, known_settings = topics or before.topics, settings or before.settings
+        return Known(cluster, known_topics, known_settings, readings.end_offsets, readings.stable_offsets)
 
     def _keep(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
         """``make()``, again only when one of the inputs is another object than last time."""

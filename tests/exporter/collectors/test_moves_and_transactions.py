@@ -116,15 +116,17 @@ def test_a_quiet_cluster_is_asked_for_lists_and_offsets_only(scripted: Cluster, 
 
 def test_ends_that_the_groups_job_read_are_not_asked_for_again(scripted: Cluster, clock: FakeClock) -> None:
     from exporter.collectors.base import poll_of
-    from exporter.facts.partitions import END
+    from exporter.facts.partitions import END, LAST_STABLE
     from exporter.reading import Reading
 
     told = known(scripted)
-    ends = poll_of(scripted.offsets(scripted.table, END), [1, 2, 3])
-    reading = Reading.never("groups", 15.0).merged(ends, clock(), 0.0)
+    ends, stable = (
+        Reading.never("groups", 15.0).merged(poll_of(scripted.offsets(scripted.table, kind), [1, 2, 3]), clock(), 0.0)
+        for kind in (END, LAST_STABLE)
+    )
     scripted.calls.clear()
-    TransactionsCollector(scripted, clock).poll(replace(told, end_offsets=reading))
-    assert "offsets end" not in [name for name, _ in scripted.calls]
+    TransactionsCollector(scripted, clock).poll(replace(told, end_offsets=ends, stable_offsets=stable))
+    assert not [name for name, _ in scripted.calls if name.startswith("offsets")]
 
 
 def test_leaders_are_asked_at_the_first_poll_and_then_only_where_it_stands(scripted: Cluster, clock: FakeClock) -> None:

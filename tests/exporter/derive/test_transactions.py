@@ -113,7 +113,7 @@ def test_ordinary_transactions_hold_nothing_and_leaders_are_not_asked_about_prod
 
 
 def test_requests_grow_with_brokers_only() -> None:
-    """A quiet minute: four polls of reassignments and one of transactions; offsets are asked for by the groups' job too."""
+    """A quiet minute: four polls of reassignments and one of transactions, whose offsets the groups' job reads."""
     w = Watched()
     w.model.create_topic("many", assignment=[[1, 2, 3], [2, 3, 1], [3, 1, 2]] * 20)
     w.run(120)
@@ -126,4 +126,4 @@ def test_requests_grow_with_brokers_only() -> None:
     assert asked["ListPartitionReassignments"] == 4
     assert asked["DescribeConfigs"] == 4 * brokers + 1
     assert asked["ListTransactions"] == brokers
-    assert asked["ListOffsets"] == (4 + 1 + 1) * brokers, "ends by the groups' job, log starts, last stable offsets"
+    assert asked["ListOffsets"] == (4 + 4 + 1 + 1) * brokers, "ends, last stable offsets, log starts, newest records"

@@ -43,7 +43,12 @@ NAMES = {
         for kind in ("Request", "Response")
     ),
 }
-APIS = [api for room in (messages, messages_moves, messages_transactions, sasl) for api in vars(room).values() if isinstance(api, Api)]
+APIS = [
+    api
+    for room in (messages, messages_moves, messages_transactions, sasl)
+    for api in vars(room).values()
+    if isinstance(api, Api)
+]
 PLACES = {name: module for module, names in MESSAGES.items() for name in names}
 
 
