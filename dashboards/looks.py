@@ -10,7 +10,7 @@ ORANGE: Final = "orange"
 RED: Final = "red"
 BLUE: Final = "blue"
 PURPLE: Final = "purple"
-NEUTRAL: Final = "text"
+NEUTRAL: Final = "#5a6270"
 
 NO_DATA: Final = "NO DATA"
 

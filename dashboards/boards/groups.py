@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dashboards import links, promql
-from dashboards.looks import GROUP_STATES, NONE, ORANGE, PLAIN, limit, none_is_good
+from dashboards.looks import GROUP_STATES, NEUTRAL, NONE, ORANGE, PLAIN, limit, none_is_good
 from dashboards.panels import Board, Choice, Column, Query, Section, graph, stat, table, timeline
 from dashboards.promql import count_or_zero, each, of, or_none, states, zero_if_covered
 
@@ -180,7 +180,7 @@ WORST: Final = Section(
                 NAMES[0],
                 Column("Value #A", "Lag", "short"),
                 Column("Value #B", "Limit", "short"),
-                Column("Value #C", "Members", "none", ((None, ORANGE), (1, "text"))),
+                Column("Value #C", "Members", "none", ((None, ORANGE), (1, NEUTRAL))),
             ),
             Query(f"topk by (cluster) (20, {LAG})"),
             Query(f"{LIMIT} and topk by (cluster) (20, {LAG})"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ NEVER_GREEN_BUT_TOLD = {"NOT OK FOR", "TIME"}
 def klaxon(busy_cluster: demo.Cluster, tmp_path: Path) -> Iterator[Klaxon]:
     made = Klaxon(tmp_path / "klaxon", klaxon_config(busy_cluster))
     try:
-        yield made.start()
+        yield made.start(limit=90)
     finally:
         made.close()
 
@@ -46,10 +46,24 @@ def prometheus(klaxon: Klaxon, tmp_path: Path) -> Iterator[RealPrometheus]:
 
 def test_boards(busy_cluster: demo.Cluster, klaxon: Klaxon, prometheus: RealPrometheus) -> None:
     everything_is_answered(prometheus)
-    wait_until(lambda: tiles(prometheus)["IS EVERYTHING OK?"].text == "OK", 60, f"all is well: {tiles(prometheus)}")
-    assert {n: s for n, s in tiles(prometheus).items() if s.colour in ("red", "orange", "purple")} == {}
+    until_none(lambda: not_well(prometheus), 90, "tiles are not well")
+    assert tiles(prometheus)["IS EVERYTHING OK?"] == Shown("OK", "green")
     a_dead_broker_turns_the_right_tiles(busy_cluster, prometheus)
     without_klaxon_no_tile_is_green(klaxon, prometheus)
+
+
+def until_none(found: Callable[[], Any], limit: float, what: str) -> None:
+    """Wait until nothing is found; AssertionError with what was found last."""
+    last: list[Any] = []
+
+    def none() -> bool:
+        last[:] = [found()]
+        return not last[0]
+
+    try:
+        wait_until(none, limit, what, every=2)
+    except AssertionError as error:
+        raise AssertionError(f"after {limit:.0f} s {what}: {last}") from error
 
 
 # --- while all is well --------------------------------------------------------------------------------------------------------------------------
@@ -59,12 +73,7 @@ def everything_is_answered(prometheus: RealPrometheus) -> None:
     """With one value, with all, and with several chosen, as Grafana writes each."""
     wait_until(lambda: prometheus.query('kafka_brokers{cluster="demo"} == 3'), 60, "Prometheus has Klaxon's page")
     for several in (False, True):
-        wait_until(
-            lambda several=several: not unanswered(prometheus, several),
-            150,
-            f"each query finds something: {unanswered(prometheus, several)}",
-            every=2,
-        )
+        until_none(lambda several=several: unanswered(prometheus, several), 150, "queries find nothing")
 
 
 def unanswered(prometheus: RealPrometheus, several: bool) -> list[str]:
@@ -112,7 +121,7 @@ def shown_columns(panel: Mapping[str, Any]) -> set[str]:
     return set(arranged["renameByName"])
 
 
-# --- faults -------------------------------------------------------------------------------------------------------------------------------------
+# --- what the tiles say -------------------------------------------------------------------------------------------------------------------------------------
 
 
 def tiles(prometheus: RealPrometheus, board: Mapping[str, Any] = WALL) -> dict[str, Shown]:
@@ -126,19 +135,15 @@ def tiles(prometheus: RealPrometheus, board: Mapping[str, Any] = WALL) -> dict[s
     return found
 
 
+def not_well(prometheus: RealPrometheus) -> dict[str, Shown]:
+    return {n: s for n, s in tiles(prometheus).items() if s.colour in ("red", "orange", "purple")}
+
+
 def a_dead_broker_turns_the_right_tiles(cluster: demo.Cluster, prometheus: RealPrometheus) -> None:
     cluster.kill_node(2)
-    wanted = {
-        "BROKERS": Shown("1", "red"),
-        "UNDER-REPLICATED": None,
-        "IS EVERYTHING OK?": None,
-    }
-
-    def turned() -> bool:
-        now = tiles(prometheus)
-        return all(now[n] == s if s else now[n].colour in ("orange", "red") for n, s in wanted.items())
-
-    wait_until(turned, 90, f"the tiles turn: {tiles(prometheus)}")
+    turning = {"BROKERS", "UNDER-REPLICATED", "IS EVERYTHING OK?"}
+    until_none(lambda: turning - not_well(prometheus).keys(), 90, "tiles have not turned")
+    assert tiles(prometheus)["BROKERS"] == Shown("1", "red")
     assert tiles(prometheus)["IS EVERYTHING OK?"].text in ("DEGRADED", "CRITICAL")
     assert tiles(prometheus, BOARDS["klaxon-cluster"])["Brokers"] == Shown("1", "red")
     rows = prometheus.query(bound(table("Missing replicas")["targets"][0]["expr"], {"cluster": "demo"}))
@@ -158,12 +163,8 @@ def without_klaxon_no_tile_is_green(klaxon: Klaxon, prometheus: RealPrometheus) 
     assert told <= NEVER_GREEN_BUT_TOLD
     for board in BOARDS.values():
         assert {n for n, s in tiles(prometheus, board).items() if s.colour == "green"} == set(), board["uid"]
-        values = choices_without_klaxon(board)
+        values = choices(prometheus, board, False)
         for panel in panels(board):
             if panel["type"] == "table":
                 rows = [s for t in panel["targets"] for s in prometheus.query(bound(t["expr"], values))]
                 assert rows == [], f"{board['uid']}: {name(panel)} has rows"
-
-
-def choices_without_klaxon(board: Mapping[str, Any]) -> dict[str, str]:
-    return {v["name"]: v.get("allValue") or "demo" for v in board["templating"]["list"] if v["type"] == "query"}
