@@ -35,6 +35,11 @@ def _rate(metric: str, **labels: str) -> str:
     return rate("broker", metric, broker=CHOSEN, **labels)
 
 
+def _rate_now(metric: str) -> str:
+    """A rate goes on for its whole window after its series has ended; in a table it must not."""
+    return f"{_rate(metric)} and on (cluster, broker) {_each(metric)}"
+
+
 HEAP: Final = f"{_each('jvm_memory_used_bytes', area='heap')} / {_each('jvm_memory_max_bytes', area='heap')}"
 USED: Final = (
     f"1 - {each('broker, dir', 'kafka_log_dir_usable_bytes', broker=CHOSEN)}"
@@ -108,8 +113,8 @@ COMPARED: Final = Section(
                 Column("Value #I", "CPU", "percentunit", low_is_good(0.7, 0.9)),
                 Column("Value #J", "Leaders", "short", PLAIN),
             ),
-            Query(_rate("kafka_server_brokertopicmetrics_bytesin_total")),
-            Query(_rate("kafka_server_brokertopicmetrics_bytesout_total")),
+            Query(_rate_now("kafka_server_brokertopicmetrics_bytesin_total")),
+            Query(_rate_now("kafka_server_brokertopicmetrics_bytesout_total")),
             Query(HANDLERS_IDLE),
             Query(NETWORK_IDLE),
             Query(_each("kafka_network_requestchannel_requestqueuesize")),

@@ -371,7 +371,7 @@ COVERAGE: Final = Section(
         stat(
             "Rule evaluations failed",
             "Evaluations of Klaxon's rules that ended in an error in the last hour.",
-            "sum(increase(klaxon_rule_evaluation_failures_total[1h])) or 0 * max(klaxon_start_time_seconds)",
+            "(sum(increase(klaxon_rule_evaluation_failures_total[1h])) or vector(0)) and on () klaxon_start_time_seconds",
             none_is_good(),
             words=NONE,
         ),
