@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dashboards import links, promql
+from dashboards.boards.settings import SETTINGS
 from dashboards.looks import (
     BLUE,
     GREEN,
@@ -428,5 +429,5 @@ BOARD: Final = Board(
     uid="klaxon-cluster",
     title="Kafka cluster",
     says="What is wrong with a cluster, where, since when, and whether it can be believed.",
-    sections=(STATE, PARTITIONS, QUORUM, DISKS, ALERTS, COVERAGE),
+    sections=(STATE, PARTITIONS, ALERTS, QUORUM, DISKS, SETTINGS, COVERAGE),
 )
