@@ -97,10 +97,16 @@ FACTS: Final = " + ".join(
 )
 """There only where all of it is: what must be known before anything may be called OK."""
 
+UNSEEN: Final = (
+    f"{each('collector, source', 'klaxon_collector_covered')} == 0"
+    f" unless on (cluster, collector, source) {of('klaxon_collector_supported')} == 0"
+)
+"""Sources that should have facts and have none; what a cluster cannot give at all is no gap."""
+
 EVERYTHING: Final = (
     f"3 + 0 * max by (cluster) ({STOPPED})"
     f" or 2 + 0 * max by (cluster) ({WORSE})"
-    f" or 1 + 0 * ({FACTS} + max by (cluster) ({of('klaxon_collector_covered')} == 0))"
+    f" or 1 + 0 * ({FACTS} + max by (cluster) ({UNSEEN}))"
     f" or 0 * ({FACTS})"
 )
 """Is everything OK? 3 clients stand still, 2 something is lost, 1 a part is not seen, 0 all is seen and well; nothing where there is no evidence and no facts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dashboards import links, promql
+from dashboards.boards.coverage import COVERAGE
 from dashboards.boards.settings import SETTINGS
 from dashboards.looks import (
     BLUE,
@@ -22,7 +23,7 @@ from dashboards.looks import (
     none_is_good,
 )
 from dashboards.panels import Board, Column, Query, Section, graph, stat, table, timeline
-from dashboards.promql import each, known, of, or_none, rate, zero_if_covered
+from dashboards.promql import each, known, of, or_none, zero_if_covered
 
 IF_NONE: Final = "found for listed partitions only"
 
@@ -341,86 +342,6 @@ ALERTS: Final = Section(
             "short",
             Query("max by (severity) (klaxon_incidents)", "{{severity}}"),
             steps=limit(1, ORANGE),
-        ),
-    ),
-)
-
-COVERAGE: Final = Section(
-    "Can this be believed?",
-    (
-        stat(
-            "Cluster reachable",
-            "yes if any broker answered Klaxon's last poll.",
-            known("klaxon_cluster_reachable"),
-            ((None, RED), (1, GREEN)),
-            words=YES_IS_GOOD,
-        ),
-        stat(
-            "Metadata trusted",
-            "no while no controller answers: then what brokers say about the cluster may be frozen, and Klaxon withdraws it.",
-            f"min by (cluster) ({of('klaxon_facts_trusted')})",
-            ((None, RED), (1, GREEN)),
-            words=YES_IS_GOOD,
-        ),
-        stat(
-            "Sources without facts",
-            "Pairs of a collector and a node (or the cluster) that have no fresh and trusted facts.",
-            f"sum by (cluster) (1 - {each('collector, source', 'klaxon_collector_covered')})",
-            none_is_good(ORANGE),
-            words=NONE,
-        ),
-        stat(
-            "Rule evaluations failed",
-            "Evaluations of Klaxon's rules that ended in an error in the last hour.",
-            "(sum(increase(klaxon_rule_evaluation_failures_total[1h])) or vector(0)) and on () klaxon_start_time_seconds",
-            none_is_good(),
-            words=NONE,
-        ),
-        stat(
-            "Book",
-            "yes if Klaxon's last write of its own state (alerts, incidents) succeeded.",
-            "min(klaxon_book_healthy)",
-            ((None, RED), (1, GREEN)),
-            words=YES_IS_GOOD,
-        ),
-        stat(
-            "Series in the history",
-            "Series that Klaxon keeps for rules and trees.",
-            "max(klaxon_history_series)",
-            PLAIN,
-            unit="short",
-        ),
-        table(
-            "Facts and their age",
-            "Each collector and source (a node, or the whole cluster): whether it is covered by fresh and trusted facts, and how old the newest are. No age: there are none.",
-            (
-                Column("collector", "Collector"),
-                Column("source", "Source"),
-                Column("Value #A", "Covered", words=YES_IS_GOOD),
-                Column("Value #B", "Age", "s", low_is_good(60, 900)),
-            ),
-            Query(each("collector, source", "klaxon_collector_covered")),
-            Query(each("collector, source", "klaxon_collector_age_seconds")),
-            sort="Age",
-        ),
-        graph(
-            "Requests to Kafka",
-            "What Klaxon asks of this cluster, by request. It grows with brokers, never with topics, partitions or groups.",
-            "reqps",
-            Query(rate("api", "klaxon_kafka_requests_total"), "{{api}}"),
-        ),
-        graph(
-            "Duration of polls",
-            "How long the last poll of each collector took.",
-            "s",
-            Query(each("collector", "klaxon_collector_duration_seconds"), "{{collector}}"),
-            steps=limit(5, ORANGE),
-        ),
-        table(
-            "Collectors",
-            "Whether every source answered in the collector's last poll.",
-            (Column("collector", "Collector"), Column("Value", "All answered", words=YES_IS_GOOD)),
-            Query(each("collector", "klaxon_collector_success")),
         ),
     ),
 )
