@@ -139,7 +139,7 @@ LIST: Final = Panel(
         ),
     ),
     "s",
-    ((None, BLUE), (1, RED)),
+    ((None, NEUTRAL), (1, RED)),
     18,
     8,
     words={0: ("none", NEUTRAL)},

@@ -160,6 +160,16 @@ def test_no_data_is_told_and_never_green(board: dict[str, Any], panel: dict[str,
 
 
 @each_panel
+def test_words_have_the_colour_of_their_number(board: dict[str, Any], panel: dict[str, Any]) -> None:
+    if panel["type"] == "stat":
+        config = panel["fieldConfig"]["defaults"]
+        plain = {"fieldConfig": {"defaults": {**config, "mappings": []}}}
+        for mapping in config["mappings"]:
+            for value in mapping["options"] if mapping["type"] == "value" else ():
+                assert shown(panel, float(value)).colour == shown(plain, float(value)).colour
+
+
+@each_panel
 def test_a_table_keeps_its_texts(board: dict[str, Any], panel: dict[str, Any]) -> None:
     """To Grafana a text is not a number: a mapping of NaN for all columns would turn every name into NO DATA."""
     if panel["type"] != "table":
