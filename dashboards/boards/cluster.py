@@ -6,6 +6,7 @@ from typing import Final
 
 from dashboards import links, promql
 from dashboards.boards.coverage import COVERAGE
+from dashboards.boards.risks import MOVES, ONE_MORE, TRANSACTIONS
 from dashboards.boards.settings import SETTINGS
 from dashboards.looks import (
     BLUE,
@@ -350,5 +351,5 @@ BOARD: Final = Board(
     uid="klaxon-cluster",
     title="Kafka cluster",
     says="What is wrong with a cluster, where, since when, and whether it can be believed.",
-    sections=(STATE, PARTITIONS, ALERTS, QUORUM, DISKS, SETTINGS, COVERAGE),
+    sections=(STATE, PARTITIONS, ALERTS, ONE_MORE, QUORUM, DISKS, MOVES, TRANSACTIONS, SETTINGS, COVERAGE),
 )
