@@ -22,6 +22,8 @@ COLUMNS: Final = 24
 SCHEMA_VERSION: Final = 39
 SOURCE: Final = dm.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG: Final = "klaxon"
+LABEL_VALUES: Final = 1
+"""The kind of a variable's query, as Grafana's own editor writes it."""
 
 
 def to_json(board: Board) -> str:
@@ -78,7 +80,7 @@ def _variable(name: str, query: str) -> d.QueryVariable:
     return (
         d.QueryVariable(name)
         .label(name.capitalize())
-        .query({"query": query, "refId": name})
+        .query({"qryType": LABEL_VALUES, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"})
         .datasource(SOURCE)
         .refresh(dm.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dm.VariableSort.NATURAL_ASC)
