@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dashboards import links, promql
-from dashboards.looks import GROUP_STATES, NEUTRAL, NONE, ORANGE, PLAIN, limit, none_is_good
+from dashboards.looks import GROUP_STATES, NEUTRAL, NO_IS_GOOD, NONE, ORANGE, PLAIN, floor, limit, none_is_good
 from dashboards.panels import Board, Choice, Column, Query, Section, graph, stat, table, timeline
 from dashboards.promql import count_or_zero, each, of, or_none, states, zero_if_covered
 
@@ -121,6 +121,27 @@ LAGS: Final = Section(
             Query(LARGEST, BY_GROUP),
         ),
         graph(
+            "Lag in time",
+            "Time since the record was appended that the group reads next, of its slowest partition (docs/lag.md). Gaps: one of its partitions is only bounded.",
+            "s",
+            Query(each("consumergroup", "kafka_consumergroup_lag_max_seconds", consumergroup=GROUP), BY_GROUP),
+        ),
+        graph(
+            "Unread share of the log",
+            "Share of the log's records that the group has not read, of its worst partition: at 1 retention takes records before they are read.",
+            "percentunit",
+            Query(_by_topic("kafka_consumergroup_retention_used_ratio"), BY_TOPIC),
+            steps=limit(0.8),
+        ),
+        graph(
+            "Headroom to retention",
+            "Records between the log's start and the commit, of the partition with the fewest. Below zero records are lost to the group.",
+            "short",
+            Query(_by_topic("kafka_consumergroup_headroom_records"), BY_TOPIC),
+            steps=floor(0),
+            least=None,
+        ),
+        graph(
             "Lag by topic",
             "Records that the group is behind, by topic.",
             "short",
@@ -152,7 +173,24 @@ WORK: Final = Section(
             ),
             least=None,
         ),
-        graph("Members", "Members of each group.", "short", Query(MEMBERS, BY_GROUP)),
+        graph(
+            "Members",
+            "Members of each group, and those to whom no partition is assigned.",
+            "short",
+            Query(MEMBERS, BY_GROUP),
+            Query(each("consumergroup", "kafka_consumergroup_members_idle", consumergroup=GROUP), f"{BY_GROUP} idle"),
+        ),
+        graph(
+            "Rewinds",
+            "Commits per second that were below the one before: the group reads again.",
+            "ops",
+            Query(
+                promql.rate(
+                    "consumergroup, topic", "kafka_consumergroup_rewinds_total", consumergroup=GROUP, topic=TOPIC
+                ),
+                BY_TOPIC,
+            ),
+        ),
         graph(
             "Rebalances",
             "Rebalances per second of classic and KIP-848 groups, by the broker that coordinates them.",
@@ -200,6 +238,36 @@ WORST: Final = Section(
             (*NAMES, Column("Value", "Lag", "short", none_is_good(ORANGE), words=NONE)),
             Query(or_none(STANDING, "consumergroup", zero_if_covered("groups", "offsets"))),
             sort="Lag",
+        ),
+        table(
+            "Nobody reads",
+            "Partitions with a commit of the group that are assigned to none of its members. A row says none while every coordinator has answered.",
+            (*NAMES, Column("Value", "Unassigned", words=NO_IS_GOOD)),
+            Query(
+                or_none(
+                    _by_partition("kafka_consumergroup_partition_unassigned"),
+                    "consumergroup",
+                    zero_if_covered("groups"),
+                )
+            ),
+        ),
+        table(
+            "Records lost to groups",
+            "Records that retention took away before the group had read them. A row says none while every coordinator and leader has answered.",
+            (*NAMES, Column("Value", "Records lost", "short", none_is_good(), words=NONE)),
+            Query(
+                or_none(
+                    _by_partition("kafka_consumergroup_records_lost"),
+                    "consumergroup",
+                    zero_if_covered("groups", "offsets"),
+                )
+            ),
+        ),
+        table(
+            "Coordinators",
+            "Node id of each group's coordinator.",
+            (NAMES[0], Column("Value", "Coordinator")),
+            Query(each("consumergroup", "kafka_consumergroup_coordinator", consumergroup=GROUP)),
         ),
         table(
             "Commits beyond the end",
