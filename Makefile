@@ -6,7 +6,7 @@ PROGRAM := $(VENV)/.program
 INSTALLED := $(VENV)/.installed
 RUN_ARGS ?=
 
-.PHONY: run test proof bench check docs clean
+.PHONY: run test proof bench check docs dashboards clean
 
 ## run: a real three-node Kafka on this machine, traffic on it, and Klaxon at http://127.0.0.1:9308
 ##      make run BOOTSTRAP=host:9092 watches an existing cluster instead
@@ -39,9 +39,13 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
-## docs: write the reference pages from the catalogues
-docs: $(INSTALLED)
+## docs: write the reference pages from the catalogues, and the boards
+docs: $(INSTALLED) dashboards
 	$(BIN)/python -m klaxon.reference docs
+
+## dashboards: write Grafana's boards and their page from dashboards/
+dashboards: $(INSTALLED)
+	$(BIN)/python -m dashboards.build
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

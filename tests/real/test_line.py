@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import demo
 from demo.security import PLAINTEXT
 from tests.klaxon_process import ROOT, Klaxon, Page, free_port, wait_until, watching
 from tests.on_cluster import klaxon_config
+from tests.prometheus import NO_BINARY, RealPrometheus, binary
 
 pytestmark = pytest.mark.real
 
@@ -157,36 +157,11 @@ def test_kafka_away_at_start_is_normal(tmp_path: Path) -> None:
         klaxon.close()
 
 
+@pytest.mark.skipif(binary() is None, reason=NO_BINARY)
 def test_a_real_prometheus_scrapes_it(klaxon: Klaxon, tmp_path: Path) -> None:
-    program = os.environ.get("PROMETHEUS") or shutil.which("prometheus")
-    if program is None:
-        pytest.skip("no Prometheus: install prometheus or give PROMETHEUS=/path/to/prometheus")
-    port = free_port()
-    job = {
-        "job_name": "klaxon",
-        "scrape_interval": "1s",
-        "honor_labels": True,
-        "static_configs": [{"targets": [f"127.0.0.1:{klaxon.port}"]}],
-    }
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
-    arguments = [
-        f"--config.file={tmp_path / 'prometheus.yml'}",
-        f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with (tmp_path / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen([program, *arguments], stdout=log, stderr=log)
+    def values(expr: str) -> list[str]:
+        return [series["value"][1] for series in prometheus.query(expr)]
 
-    def ask(expr: str) -> list[str]:
-        try:
-            answer = requests.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": expr}, timeout=2).json()
-        except (requests.ConnectionError, ValueError):
-            return []
-        return [s["value"][1] for s in answer.get("data", {}).get("result", [])]
-
-    try:
-        wait_until(lambda: ask("kafka_brokers") == ["3"], 40, "Prometheus has our page")
-        assert ask("up") == ["1"]
-    finally:
-        process.terminate()
-        process.wait(20)
+    with RealPrometheus(tmp_path / "prometheus", [f"127.0.0.1:{klaxon.port}"]) as prometheus:
+        wait_until(lambda: values("kafka_brokers") == ["3"], 40, "Prometheus has our page")
+        assert values("up") == ["1"]
