@@ -89,9 +89,10 @@ class Builder:
     def switch_off(self, collectors: Iterable[str]) -> None:
         """From now on these are off, and no others."""
         before, self._off = self._off, frozenset(collectors)
-        if "quorum" in before ^ self._off:
-            watch = QuorumWatch(mute="off" if "quorum" in self._off else "")
-            self._memory = replace(self._memory, trust=replace(self._memory.trust, watch=watch))
+        if "quorum" in self._off - before:
+            # Switched on again it stays mute until its first poll: before that nobody can tell, which is no loss of trust.
+            trust = replace(self._memory.trust, watch=QuorumWatch(mute="off"))
+            self._memory = replace(self._memory, trust=trust)
 
     def build(self, readings: Readings, requests: Mapping[tuple[str, int], int], now: float) -> Snapshot:
         """The Snapshot of these readings at this moment."""

@@ -246,10 +246,11 @@ def test_a_collector_that_is_switched_off_is_gone_and_comes_back(watch: Callable
     until(lambda: all(w.now.coverage.covers(name) for name in EVERYTHING))
     w.runner.use(config(groups={"enabled": False}, quorum={"enabled": False}), None)
     until(lambda: {"groups", "offsets", "quorum"} <= w.now.coverage.unsupported and not w.now.groups.parts)
-    asked = w.cluster.count("list_groups")
+    asked, seen = w.cluster.count("list_groups"), len(w.published)
     w.runner.use(config(), None)
     until(lambda: all(w.now.coverage.covers(name) for name in EVERYTHING) and w.now.quorum.success)
     assert w.cluster.count("list_groups") > asked
+    assert all(s.derived.trust.trusted for s, _ in w.published[seen:]), "nothing was lost in between"
 
 
 def test_a_poll_that_hangs_does_not_hold_up_its_successor(watch: Callable[..., Watched]) -> None:
