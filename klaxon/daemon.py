@@ -283,8 +283,7 @@ class Daemon:
         now = self._clock()
         page = text.page(incident, now)
         history = [f"{text.clock(at)} {said}" for at, said in incident.history]
-        explained = incident.finding.explains if incident.finding is not None else ()
-        return IncidentView(incident, page.split("\n", 1)[0], explained, history, page)
+        return IncidentView(incident, page.split("\n", 1)[0], incident.rules, history, page)
 
     def not_ready(self) -> Sequence[str]:
         waiting = [
