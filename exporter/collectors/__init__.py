@@ -48,7 +48,7 @@ class Registration:
 
 def _jmx(tools: Tools) -> Collector:
     assert tools.jmx is not None and tools.catalogue is not None and tools.jmx_targets is not None
-    return JmxCollector(tools.jmx, tools.catalogue, tools.jmx_targets, tools.interval, tools.jmx_access)
+    return JmxCollector(tools.jmx, tools.catalogue, tools.jmx_targets, tools.interval, tools.jmx_access, tools.clock)
 
 
 _NOTHING, _CLUSTER = frozenset[str](), frozenset({"cluster"})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
 
-from exporter.collectors.base import Known, Polls
+from exporter.collectors.base import Clock, Known, Polls
+from exporter.facts.cluster import LegState
 from exporter.jmx.access import OPEN, Access
 from exporter.jmx.catalogue import Catalogue, key_properties
 from exporter.jmx.facts import JmxNode
@@ -14,6 +16,10 @@ from exporter.reading import Failure, Part, Poll
 
 APP_INFO = "kafka.server:type=app-info,id="
 LONGEST_READ_S = 5.0
+SHORT_READ_S = 1.0
+"""For a node that does not answer Kafka's requests in time either: the others' evidence, which tells why it is gone, must not wait for it."""
+WHOLE_READ_EVERY_S = 60.0
+"""Such a node still gets the whole time so often: one that only collects garbage answers late, and that is a fact about it."""
 
 
 class JmxCollector:
@@ -26,6 +32,7 @@ class JmxCollector:
         targets: Mapping[int, str],
         interval: float,
         access: Access = OPEN,
+        clock: Clock = time.time,
     ) -> None:
         self._transport = transport
         self._catalogue = catalogue
@@ -33,6 +40,8 @@ class JmxCollector:
         self._access = access
         self._deadline_s = min(LONGEST_READ_S, max(1.0, interval / 2))
         self._previous: dict[int, JmxNode] = {}
+        self._clock = clock
+        self._whole_read_at: dict[int, float] = {}
 
     def poll(self, known: Known) -> Polls:
         """See Collector."""
@@ -42,7 +51,7 @@ class JmxCollector:
         ]
         parts: dict[int, Part[JmxNode]] = {}
         failures: dict[int, Failure] = {}
-        for node, answer in self._transport.read(targets, self._deadline_s).items():
+        for node, answer in self._read(targets, _silent(known)).items():
             problem = _problem(answer)
             if problem is not None:
                 failures[node] = problem
@@ -52,6 +61,23 @@ class JmxCollector:
             self._previous[node] = facts
             parts[node] = Part(facts, answer.taken_at)
         return Polls(jmx=Poll(parts, failures, frozenset(self._targets)))
+
+    def _read(self, targets: Sequence[Target], silent: Collection[int]) -> dict[int, JmxAnswer]:
+        now = self._clock()
+        short = [
+            t for t in targets if t.node in silent and now - self._whole_read_at.get(t.node, 0.0) < WHOLE_READ_EVERY_S
+        ]
+        whole = [t for t in targets if t not in short]
+        self._whole_read_at |= dict.fromkeys((t.node for t in whole), now)
+        answers = dict(self._transport.read(whole, self._deadline_s)) if whole else {}
+        return answers | dict(self._transport.read(short, SHORT_READ_S)) if short else answers
+
+
+def _silent(known: Known) -> frozenset[int]:
+    """Nodes whose newest pulse ended in a time-out, or was skipped for an earlier one."""
+    pulses = known.cluster.pulses if known.cluster is not None else {}
+    states = {node: {leg.state for leg in pulse.legs.values()} for node, pulse in pulses.items()}
+    return frozenset(n for n, seen in states.items() if LegState.TIMEOUT in seen or seen == {LegState.SKIPPED})
 
 
 def _problem(answer: JmxAnswer) -> Failure | None:

@@ -19,7 +19,7 @@ from exporter.collectors.log_dirs import LogDirsCollector
 from exporter.collectors.offsets import GroupsAndOffsets
 from exporter.collectors.quorum import QuorumCollector
 from exporter.collectors.topics import REFRESH_S, TopicsCollector
-from exporter.facts.cluster import ClusterFacts, ClusterView
+from exporter.facts.cluster import ClusterFacts, ClusterView, Leg, LegName, LegState, Pulse
 from exporter.facts.groups import CommitTable, CoordinatorFacts
 from exporter.facts.log_dirs import LogDir
 from exporter.facts.partitions import Partition, PartitionTable, TimeQuestions, TopicFacts
@@ -348,10 +348,12 @@ class Jmx:
     def __init__(self, ids: dict[int, int | None]) -> None:
         self.ids = ids
         self.asked: list[dict[int, Target]] = []
+        self.waits: list[tuple[frozenset[int], float]] = []
         self._at = itertools.count(1000)
 
     def read(self, targets: Any, deadline_s: float) -> dict[int, JmxAnswer]:
         self.asked.append({t.node: t for t in targets})
+        self.waits.append((frozenset(t.node for t in targets), deadline_s))
         return {t.node: self._answer(t) for t in targets}
 
     def _answer(self, target: Target) -> JmxAnswer:
@@ -377,3 +379,22 @@ def test_jmx_targets_are_sources_and_a_wrong_one_is_named() -> None:
     assert poll.parts[1].value.version == "4.3.1"
     collector.poll(Known())
     assert transport.asked[1][1].plan is not transport.asked[0][1].plan, "asked only for what its version has"
+
+
+def test_a_node_that_is_silent_on_kafkas_port_is_not_waited_for_over_jmx(scripted: Cluster) -> None:
+    transport, clock = Jmx({1: 1, 2: 2}), FakeClock(1000.0)
+    collector = JmxCollector(transport, shipped(), {1: "a:1", 2: "b:1"}, 15.0, clock=clock)
+    told = known(scripted)
+    assert told.cluster is not None
+
+    def pulsed(state: LegState) -> Known:
+        pulse = Pulse(2, {LegName.TCP: Leg(LegState.OK, 0.0, clock()), LegName.API_VERSIONS: Leg(state, 3.0, clock())})
+        return replace(told, cluster=replace(told.cluster, pulses={2: pulse}))
+
+    collector.poll(pulsed(LegState.OK))
+    clock.now += 15
+    collector.poll(pulsed(LegState.TIMEOUT))
+    clock.now += 50
+    collector.poll(pulsed(LegState.TIMEOUT))
+    both, one, two = frozenset({1, 2}), frozenset({1}), frozenset({2})
+    assert transport.waits == [(both, 5.0), (one, 5.0), (two, 1.0), (both, 5.0)], "the whole time again once a minute"
