@@ -93,6 +93,7 @@ def outage(on_stage: Stage) -> list[Row]:
     klaxon, cluster = on_stage.klaxon, on_stage.cluster
     assert klaxon.process is not None
     before = klaxon.page()
+    same = klaxon.process.pid, started(before)
     with Scraper(klaxon.url) as scraper:
         killed, broken = time.monotonic(), time.time()
         on_stage.say("outage: kill -9 of every broker")
@@ -145,10 +146,14 @@ def outage(on_stage: Stage) -> list[Row]:
         ),
         Row(
             "all brokers back: without a restart",
-            klaxon.process.poll() is None,
-            f"the process still runs, up {time.monotonic() - on_stage.begun:.0f} s at most",
+            klaxon.process.poll() is None and (klaxon.process.pid, started(klaxon.page())) == same,
+            "the same process with the same start",
         ),
     ]
+
+
+def started(page: Page) -> float | None:
+    return page.value("process_start_time_seconds")
 
 
 def said(seen: set[str]) -> str:
