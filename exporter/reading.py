@@ -59,6 +59,8 @@ class Reading(Generic[T]):
     duration: float
     success: bool
     """True when every expected source answered in the last poll."""
+    dropped_at: Mapping[int, float] = field(default_factory=dict)
+    """Expected source -> when its last part was taken that is no longer kept: its age goes on."""
 
     @classmethod
     def never(cls, collector: str, interval: float) -> Reading[T]:
@@ -68,15 +70,21 @@ class Reading(Generic[T]):
     def merged(self, poll: Poll[T], at: float, duration: float) -> Reading[T]:
         """This reading with a newer poll laid over it; parts of sources that are no longer expected go."""
         kept = {s: p for s, p in self.parts.items() if s in poll.expected and at - p.taken_at <= self.max_age}
+        parts = {**kept, **poll.parts}
         return replace(
             self,
-            parts={**kept, **poll.parts},
+            parts=parts,
             failures=dict(poll.failures),
             expected=poll.expected,
             polled_at=at,
             duration=duration,
             success=not poll.failures and poll.expected <= poll.parts.keys(),
+            dropped_at={s: t for s, t in self.last_taken().items() if s in poll.expected and s not in parts},
         )
+
+    def last_taken(self) -> Mapping[int, float]:
+        """When each expected source last gave its part (Unix seconds), however long ago; sources that never did are not in it."""
+        return {**self.dropped_at, **{s: p.taken_at for s, p in self.parts.items()}}
 
     @property
     def max_age(self) -> float:

@@ -59,6 +59,8 @@ class Derived:
     """None where fewer than two brokers have told their settings."""
     hidden_topics: int | None = None
     """Topics that Metadata leaves out since Klaxon has no right to see them."""
+    viewed_at: float | None = None
+    """When a broker last gave its view of the cluster (Unix seconds)."""
     withdrawn: frozenset[str] = frozenset()
     """Collectors whose facts are not shown since they are not trusted."""
 

@@ -24,7 +24,7 @@ from exporter.derive.moves import fold as fold_leftovers
 from exporter.derive.nodes import Nodes, Sightings, expected_nodes
 from exporter.derive.progress import NO_PROGRESS, Progress, ProgressWatch
 from exporter.derive.trust import FROM_METADATA, TrustState, judge
-from exporter.derive.witnesses import QuorumWatch, jmx_window, testimony
+from exporter.derive.witnesses import MUTE_KINDS, QuorumWatch, jmx_window, testimony
 from exporter.facts.cluster import ClusterFacts, LegName, LegState, Node, Role
 from exporter.facts.groups import CommitTable
 from exporter.facts.partitions import I64, OffsetRows, TopicFacts
@@ -246,6 +246,7 @@ class Builder:
             legs=memory.legs,
             drift=self._drift(shown, now),
             hidden_topics=memory.hidden.hidden,
+            viewed_at=memory.trust.viewed_at,
             withdrawn=withdrawn,
         )
 
@@ -356,6 +357,25 @@ def _reachable(facts: ClusterFacts | None) -> bool:
     """Whether any node answered in the newest probe."""
     legs = (p.legs.get(LegName.API_VERSIONS) for p in facts.pulses.values()) if facts is not None else ()
     return any(leg is not None and leg.state is LegState.OK for leg in legs)
+
+
+def missed(before: Snapshot, now: Snapshot) -> frozenset[str]:
+    """The readings that lack, by their last poll, what a broker that came back in between can give."""
+    back = _serving(now) - _serving(before)
+    if not back:
+        return frozenset()
+    sources = back | {WHOLE_CLUSTER}
+    return frozenset(
+        name
+        for name, reading in now.readings().items()
+        if any(f.kind not in MUTE_KINDS for s, f in reading.failures.items() if s in sources)
+    )
+
+
+def _serving(snapshot: Snapshot) -> frozenset[int]:
+    """Brokers that are registered and not fenced; none while nobody can be believed."""
+    facts = snapshot.cluster_facts.value(snapshot.at) if "cluster" not in snapshot.derived.withdrawn else None
+    return frozenset(n.id for n in facts.brokers if n.registered and not n.fenced) if facts is not None else frozenset()
 
 
 def changes(old: Snapshot | None, new: Snapshot) -> frozenset[str]:

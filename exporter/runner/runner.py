@@ -29,7 +29,7 @@ from exporter.kafka.client import KafkaReader
 from exporter.kafka.rights import TOPIC_NOT_PERMITTED, missing_right
 from exporter.quiet_log import QuietLog
 from exporter.reading import Failure, Reading
-from exporter.runner.builder import Builder, changes
+from exporter.runner.builder import Builder, changes, missed
 from exporter.runner.job import Attempt, Job
 from exporter.runner.readings import Readings
 from exporter.snapshot import Snapshot
@@ -378,6 +378,8 @@ class Runner:
             self._keep_nodes()
         self._tell(before, snapshot)
         self._ask_early(snapshot)
+        # Most would come by themselves; settings and certificates only minutes and an hour later.
+        self.request_early(missed(before, snapshot))
         if snapshot.configs.parts and not before.configs.parts:
             # Only now the listeners are known whose certificates are to be looked at.
             self.request_early(["certificates"])

@@ -10,8 +10,9 @@ from exporter.facts.cluster import Node, Role
 from exporter.jmx.facts import JmxNode
 from exporter.kafka.errors import KafkaError
 from exporter.reading import Failure, Part, Poll
-from exporter.runner.builder import Builder
+from exporter.runner.builder import Builder, missed
 from exporter.runner.readings import Readings
+from exporter.runner.runner import EARLY_GAP_S, JOB_OF
 from exporter.snapshot import Snapshot
 from tests.exporter.scripted import controller_values, jmx_node
 from tests.fakes.kafka import BrokerState, FakeCluster, FakeReader
@@ -57,6 +58,8 @@ class Simulation:
         if self.targets and (self.builder.departures.pending or self.readings.quorum.failures):
             self.poll("jmx")
             snapshot = self._build()
+        if self.snapshots:
+            self.due |= {JOB_OF.get(name, name): now + EARLY_GAP_S for name in missed(self.snapshots[-1], snapshot)}
         for node in self.reader.nodes().keys() - self.builder.nodes.keys():
             self.reader.forget(node)
         self.reader.expect(n for n in self.builder.nodes.values() if n.host)

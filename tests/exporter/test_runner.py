@@ -216,6 +216,17 @@ def test_a_request_during_a_poll_is_followed_by_another_poll(watch: Callable[...
     assert cluster.count("log_dirs") == 2
 
 
+def test_what_a_broker_that_comes_back_can_give_is_asked_at_once(watch: Callable[..., Watched]) -> None:
+    cluster = Cluster(time.time, dead={3})
+    cluster.fence(3)
+    w = watch(cluster, collectors={"cluster": {"interval": 1}, "configs": {"interval": 3600}})
+    until(lambda: 3 in w.now.configs.failures and 1 in w.now.configs.parts)
+    cluster.dead.clear()
+    cluster.brokers[3] = node(3)
+    until(lambda: w.now.coverage.covers("configs") and w.now.configs.success)
+    assert cluster.count("broker_settings") == 2
+
+
 def test_facts_vanish_though_no_poll_ends(watch: Callable[..., Watched]) -> None:
     cluster = Cluster(time.time)
     w = watch(cluster, collectors={name: {"interval": 1} for name in ("cluster", "topics", "quorum", "log_dirs")})

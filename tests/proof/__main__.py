@@ -13,6 +13,7 @@ PARTS = {
     "faults": "One fault, one incident",
     "operations": "Healthy operations page nobody",
     "crash": "Nothing is lost when Klaxon is killed or Alertmanager is away",
+    "outage": "All brokers down, and back again",
     "matrix": "The tests on real brokers pass on every kind of cluster",
     "churn": "A day of topics, groups, members and brokers that come and go, simulated",
     "endurance": "Coordinator moves, hung, starting and out-of-memory brokers",

@@ -22,7 +22,7 @@ def blocks(keep: Lasting, snapshot: Snapshot) -> Blocks:
         keep.block(
             "klaxon_collector_duration_seconds", ("collector",), (((n,), r.duration) for n, r in polled.items())
         ),
-        keep.block("klaxon_collector_age_seconds", ("collector", "source"), _ages(polled, snapshot.at)),
+        keep.block("klaxon_collector_age_seconds", ("collector", "source"), _ages(polled, snapshot)),
         keep.block("klaxon_collector_covered", ("collector", "source"), _covered(known, snapshot)),
         keep.block("klaxon_collector_supported", ("collector", "source"), _supported(readings, snapshot)),
         keep.block(
@@ -42,12 +42,15 @@ def _source(source: int) -> str:
     return "cluster" if source == WHOLE_CLUSTER else str(source)
 
 
-def _ages(readings: Mapping[str, Reading[Any]], now: float) -> Iterable[tuple[Row, float]]:
-    return (
-        ((name, _source(s)), max(0.0, now - p.taken_at))
-        for name, r in readings.items()
-        for s, p in sorted(r.parts.items())
-    )
+def _ages(readings: Mapping[str, Reading[Any]], snapshot: Snapshot) -> Iterable[tuple[Row, float]]:
+    """Past freshness too: how long nothing has been heard is known."""
+    for name, reading in readings.items():
+        taken = reading.last_taken()
+        if name == "cluster":
+            # Its newest part may hold legs alone; those are our own word and not the brokers'.
+            viewed = snapshot.derived.viewed_at
+            taken = {WHOLE_CLUSTER: viewed} if viewed is not None else {}
+        yield from (((name, _source(s)), max(0.0, snapshot.at - at)) for s, at in sorted(taken.items()))
 
 
 def _supported(readings: Mapping[str, Reading[Any]], snapshot: Snapshot) -> Iterable[tuple[Row, float]]:

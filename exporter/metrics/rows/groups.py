@@ -61,12 +61,14 @@ ROWS: tuple[MetricRow, ...] = (
         "Offset that the group has committed for the partition.",
         "consumergroup topic partition",
         Owner.GROUPS,
+        Owner.TOPICS,
     ),
     gauge(
         "kafka_consumergroup_current_offset_sum",
         "Sum of the offsets that the group has committed for the topic's partitions.",
         "consumergroup topic",
         Owner.GROUPS,
+        Owner.TOPICS,
         inherited=True,
     ),
     gauge(
@@ -75,6 +77,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic partition",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
     ),
     gauge(
         "kafka_consumergroup_lag_sum",
@@ -82,6 +85,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         inherited=True,
     ),
     gauge(
@@ -90,6 +94,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic partition",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         sparse=True,
     ),
     gauge(
@@ -98,6 +103,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic partition",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         unit="seconds",
     ),
     gauge(
@@ -106,6 +112,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic partition",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         unit="seconds",
         sparse=True,
     ),
@@ -115,6 +122,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         unit="seconds",
     ),
     gauge(
@@ -123,6 +131,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
     ),
     gauge(
         "kafka_consumergroup_commit_standing_seconds",
@@ -130,6 +139,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic partition",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         unit="seconds",
         sparse=True,
     ),
@@ -139,6 +149,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
     ),
     gauge(
         "kafka_consumergroup_headroom_records",
@@ -146,6 +157,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
     ),
     gauge(
         "kafka_consumergroup_headroom_seconds",
@@ -153,6 +165,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         unit="seconds",
         sparse=True,
     ),
@@ -162,6 +175,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         unit="ratio",
     ),
     gauge(
@@ -170,6 +184,7 @@ ROWS: tuple[MetricRow, ...] = (
         "consumergroup topic partition",
         Owner.GROUPS,
         Owner.OFFSETS,
+        Owner.TOPICS,
         sparse=True,
     ),
     gauge(
@@ -177,11 +192,13 @@ ROWS: tuple[MetricRow, ...] = (
         "Share-partition start offset (KIP-932): all records before it are done.",
         "consumergroup topic partition",
         Owner.GROUPS,
+        Owner.TOPICS,
     ),
     gauge(
         "kafka_sharegroup_lag",
         "Records of the share-partition that are still to be delivered, as the broker counts them (KIP-1226, Kafka 4.2).",
         "consumergroup topic partition",
         Owner.GROUPS,
+        Owner.TOPICS,
     ),
 )

@@ -115,6 +115,7 @@ ROWS: tuple[MetricRow, ...] = (
         "Topics that the active controller counts and Metadata leaves out, since Klaxon has no right to describe them; absent where JMX does not tell the count.",
         "",
         Owner.TOPICS,
+        Owner.JMX,
     ),
     gauge("kafka_broker_replicas", "Replicas assigned to the broker.", "broker", Owner.TOPICS),
     gauge("kafka_broker_leaders", "Partitions that the broker leads.", "broker", Owner.TOPICS),
