@@ -137,25 +137,24 @@ class RealWorld:
         assert producer.flush(30) == 0
         self._undo.append(lambda: self._throttle(None))
         self._throttle("1000")
-        self._reassign(topic, partition, replicas)
+        names = dict.fromkeys((t.replace(".rate", ".replicas") for t in THROTTLES), "*")
+        kafka.alter_config(self._cluster.live, ConfigResource.Type.TOPIC, topic, names)
+        self._reassign(topic, partition, replicas, "--execute", "--additional")
 
     def cancel_move(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
-        self._reassign(topic, partition, replicas)
+        self._reassign(topic, partition, replicas, "--cancel")
         self._throttle(None)
 
     def _throttle(self, rate: str | None) -> None:
         for broker, key in itertools.product(self.brokers, THROTTLES):
             self.set_broker(broker, key, rate)
 
-    def _reassign(self, topic: str, partition: int, replicas: Sequence[int]) -> None:
+    def _reassign(self, topic: str, partition: int, replicas: Sequence[int], *how: str) -> None:
         plan = self._cluster.folder / "contract-reassignment.json"
         moves = [{"topic": topic, "partition": partition, "replicas": list(replicas)}]
         plan.write_text(json.dumps({"version": 1, "partitions": moves}))
-        names = dict.fromkeys((t.replace(".rate", ".replicas") for t in THROTTLES), "*")
-        kafka.alter_config(self._cluster.live, ConfigResource.Type.TOPIC, topic, names)
         servers = ("--bootstrap-server", self._cluster.live_bootstrap_servers)
-        arguments = ("--execute", "--additional", "--reassignment-json-file", str(plan))
-        self._cluster.kafka_tool(leftovers.REASSIGN_COMMAND, *servers, *arguments)
+        self._cluster.kafka_tool(leftovers.REASSIGN_COMMAND, *servers, *how, "--reassignment-json-file", str(plan))
 
     def set_broker(self, broker: int, key: str, value: str | None) -> None:
         kafka.alter_config(self._cluster.live, ConfigResource.Type.BROKER, str(broker), {key: value})
