@@ -132,6 +132,8 @@ class JpypeTransport:
         self._supervisor: threading.Thread | None = None
         self._last_end = ""
         self._tls_fault = ""
+        self._faulty: Pem | None = None
+        """The files' text that the fault is about."""
         self._frames = 0
         self._silent_reads = 0
         self._hung: dict[str, float] = {}
@@ -202,8 +204,10 @@ class JpypeTransport:
         pem = self._tls.read()
         with self._changed:
             child = self._child
+            if self._faulty != pem:
+                # Known of the files as they were: a child that ended meanwhile said it.
+                self._tls_fault = ""
         if child is not None and child.pem != pem:
-            self._tls_fault = ""
             self._kill(child, "the files of jmx.tls have changed")
 
     def _send(
@@ -267,6 +271,7 @@ class JpypeTransport:
                     self._child.ready = True
             elif "tls" in frame:
                 self._tls_fault = f"jmx.tls cannot be used: {frame['tls']}"
+                self._faulty = self._child.pem if self._child is not None else None
             else:
                 read = self._reads.get(frame["read"])
                 target = read.open.pop(frame["node"], None) if read is not None else None
