@@ -119,7 +119,7 @@ def outage(on_stage: Stage) -> list[Row]:
         (n.status, a["labels"]["alertname"], a["labels"]["severity"]) for n in on_stage.paged(broken) for a in n.alerts
     ]
     firing = [f"{name} {severity}" for status, name, severity in paged if status == "firing"]
-    zeros, late, young = new_zeros(before, down), shown_too_long(before, down, killed), young_ages(before, down, killed)
+    zeros, late, young = new_zeros(before, down), shown_too_long(down, killed), young_ages(before, down, killed)
     slowest = max(s.seconds for s in scrapes)
     return [
         Row(
@@ -186,7 +186,7 @@ def new_zeros(before: Page, scrapes: list[Scrape]) -> set[str]:
     }
 
 
-def shown_too_long(before: Page, scrapes: list[Scrape], killed: float) -> set[str]:
+def shown_too_long(scrapes: list[Scrape], killed: float) -> set[str]:
     return {
         f"{row.name} after {s.at - killed:.0f} s"
         for s in scrapes
