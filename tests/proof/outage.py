@@ -114,11 +114,12 @@ def outage(on_stage: Stage) -> list[Row]:
         on_stage.say(f"outage: other than before after {as_before:.1f} s: {said(other)}")
         scrapes = list(scraper.scrapes)
     wait_until(lambda: not on_stage.open_incidents(), 300, "the incident is closed", every=1)
+    opened = [f"{i['problem']} {i['subject']} {i['severity']}" for i in klaxon.incidents() if i["opened_at"] >= broken]
     paged = [
         (n.status, a["labels"]["alertname"], a["labels"]["severity"]) for n in on_stage.paged(broken) for a in n.alerts
     ]
     firing = [f"{name} {severity}" for status, name, severity in paged if status == "firing"]
-    zeros, late, young = new_zeros(before, down), shown_too_long(before, down, killed), young_ages(before, down, killed)
+    zeros, late, young = new_zeros(before, down), shown_too_long(down, killed), young_ages(before, down, killed)
     slowest = max(s.seconds for s in scrapes)
     return [
         Row(
@@ -132,7 +133,7 @@ def outage(on_stage: Stage) -> list[Row]:
         Row(
             f"all brokers down: exactly one page, {PROBLEM}",
             firing == [f"{PROBLEM} critical"],
-            "; ".join(firing) or "none",
+            f"{'; '.join(firing) or 'none'}; incidents: {'; '.join(opened) or 'none'}",
         ),
         Row(
             f"all brokers back: everything is covered within {RECOVERY_S:.0f} s",
@@ -185,7 +186,7 @@ def new_zeros(before: Page, scrapes: list[Scrape]) -> set[str]:
     }
 
 
-def shown_too_long(before: Page, scrapes: list[Scrape], killed: float) -> set[str]:
+def shown_too_long(scrapes: list[Scrape], killed: float) -> set[str]:
     return {
         f"{row.name} after {s.at - killed:.0f} s"
         for s in scrapes
