@@ -30,6 +30,7 @@ def consumer_groups(cluster: Cluster) -> list[traffic.Group]:
     return [group for group in traffic.groups(cluster) if group.protocol != "share"]
 
 
+@pytest.mark.proof
 def test_traffic_flows_in_all_groups_through_a_fault(busy_cluster: Cluster) -> None:
     before = {group.name: committed(busy_cluster, group.name) for group in consumer_groups(busy_cluster)}
     assert {"billing", "audit"} <= set(before)
@@ -87,6 +88,7 @@ def test_the_single_replica_topic_loses_its_leader_and_goes_when_healed(healthy_
     )
 
 
+@pytest.mark.proof
 @pytest.mark.since("4.0")
 def test_a_stopped_group_commits_no_more_and_a_slow_one_runs(busy_cluster: Cluster) -> None:
     busy_cluster.wait_until(lambda: committed(busy_cluster, "billing") > 0, 60, "billing commits")

@@ -141,6 +141,7 @@ def test_an_open_transaction_and_the_newest_records(busy: tuple[demo.Cluster, Kl
     kafka.delete_topic(cluster.bootstrap_servers, topic)
 
 
+@pytest.mark.proof
 def test_a_group_that_was_hours_behind_before_klaxon_came(busy: tuple[demo.Cluster, Klaxon]) -> None:
     """The age comes from ListOffsets by timestamp."""
     _, klaxon = busy
