@@ -108,7 +108,7 @@ class Daemon:
             external_url=self.url,
         )
         self._outbox = Alertmanagers(config.alertmanagers, self._registry, clock)
-        surroundings = Surroundings(self._world, self._request_early, clock)
+        surroundings = Surroundings(self._world, self._request_early, self._answered, clock)
         self._desk = Desk(
             loaded.trees,
             QuietBook(self._book, self._observed),
@@ -202,6 +202,10 @@ class Daemon:
         runner = self._runners.get(cluster)
         if runner is not None:
             runner.request_early(collectors)
+
+    def _answered(self, cluster: str, collectors: frozenset[str], since: float) -> bool:
+        runner = self._runners.get(cluster)
+        return runner is not None and runner.answered(collectors, since)
 
     # --- checkpoints
 

@@ -40,10 +40,12 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the desk asks of the daemon. ``world`` gives what can be seen of a cluster at a time; ``request_early`` asks for polls before their turn."""
+    """What the desk asks of the daemon. ``world`` gives what can be seen of a cluster at a time; ``request_early`` asks for polls before their turn, and ``answered`` says
+    whether polls of all these collectors that began at or after a time (Unix seconds) can be seen."""
 
     world: Callable[[str, float], World]
     request_early: Callable[[str, frozenset[str]], None]
+    answered: Callable[[str, frozenset[str], float], bool]
     clock: Callable[[], float]
 
 
@@ -90,7 +92,8 @@ class Desk:
         active = [a for a in everything if a.active and a.severity is not Severity.NONE]
         self._walk(active, now)
         findings: Mapping[str, Sequence[Finding]] = {f: w.findings for f, w in self._walked.items()}
-        self._state, changes = step(self._state, everything, findings, now, self.settings)
+        answered = frozenset(a.fingerprint for a in active if self._answered(a))
+        self._state, changes = step(self._state, everything, findings, now, self.settings, answered)
         if changes.changed:
             self.book.save_incidents(changes.changed)
         self._ask_early(changes.began_waiting)
@@ -131,11 +134,21 @@ class Desk:
     def _ask_early(self, began: Sequence[Alert]) -> None:
         wanted: dict[str, frozenset[str]] = {}
         for alert in began:
-            tree = self.trees.for_alert(alert.rule, alert.labels)
-            if tree is not None and alert.cluster:
-                wanted[alert.cluster] = wanted.get(alert.cluster, frozenset()) | collectors(self.trees, tree)
+            if names := self._wanted(alert):
+                wanted[alert.cluster] = wanted.get(alert.cluster, frozenset()) | names
         for cluster, names in wanted.items():
             self.surroundings.request_early(cluster, names)
+
+    def _answered(self, alert: Alert) -> bool:
+        """Whether an alert that waits has got the polls that were asked for when its wait began."""
+        since = self._state.waiting.get(alert.fingerprint)
+        names = self._wanted(alert) if since is not None else frozenset()
+        return since is not None and bool(names) and self.surroundings.answered(alert.cluster, names, since)
+
+    def _wanted(self, alert: Alert) -> frozenset[str]:
+        """The collectors whose data the alert's walk may ask for."""
+        tree = self.trees.for_alert(alert.rule, alert.labels)
+        return collectors(self.trees, tree) if tree is not None and alert.cluster else frozenset()
 
 
 def collectors(trees: Trees, tree: Tree) -> frozenset[str]:

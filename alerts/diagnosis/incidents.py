@@ -9,7 +9,7 @@ An alert waits a short while for its cause and then opens an incident or joins o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -75,10 +75,18 @@ Findings = Mapping[str, Sequence[Finding]]
 
 
 def step(
-    state: State, alerts: Iterable[Alert], findings: Findings, now: float, settings: Settings = Settings()
+    state: State,
+    alerts: Iterable[Alert],
+    findings: Findings,
+    now: float,
+    settings: Settings = Settings(),
+    answered: Collection[str] = (),
 ) -> tuple[State, Changes]:
-    """One step at ``now`` (Unix seconds). Alerts of severity none are no incidents. Pure: the same arguments give the same answer."""
-    return _Step(state, alerts, findings, now, settings).run()
+    """One step at ``now`` (Unix seconds). Alerts of severity none are no incidents. Pure: the same arguments give the same answer.
+
+    ``answered`` are the fingerprints of waiting alerts whose trees have got all the fresh polls that they wanted: what they do not know now they will not know soon.
+    """
+    return _Step(state, alerts, findings, now, settings, answered).run()
 
 
 def known(finding: Finding) -> bool:
@@ -88,7 +96,13 @@ def known(finding: Finding) -> bool:
 
 class _Step:
     def __init__(
-        self, state: State, alerts: Iterable[Alert], findings: Findings, now: float, settings: Settings
+        self,
+        state: State,
+        alerts: Iterable[Alert],
+        findings: Findings,
+        now: float,
+        settings: Settings,
+        answered: Collection[str],
     ) -> None:
         active = [a for a in alerts if a.active and a.severity is not Severity.NONE]
         self.alerts = {
@@ -97,6 +111,7 @@ class _Step:
         self.findings = findings
         self.now = now
         self.settings = settings
+        self.answered = answered
         self.before = state
         self.incidents = {
             i.id: i for i in state.incidents.values() if i.closed_at is None or now - i.closed_at < settings.keep_closed
@@ -186,7 +201,10 @@ class _Step:
             since = self.now
             self.began.append(alert)
         self.waiting[alert.fingerprint] = since
-        sure = all(f.complete and f.confidence is Confidence.HIGH for f in self.findings.get(alert.fingerprint, ()))
+        walks = self.findings.get(alert.fingerprint, ())
+        sure = all(f.complete and f.confidence is Confidence.HIGH for f in walks) or (
+            alert.fingerprint in self.answered and all(f.complete for f in walks)
+        )
         waited = self.now - since
         return waited >= self.settings.settle or (bool(targets) and sure and waited >= self.settings.gather)
 

@@ -218,6 +218,12 @@ class Runner:
             state = self._builder.progress.state()
         progress_file.write(path, state)
 
+    def answered(self, collectors: Iterable[str], after: float) -> bool:
+        """Whether polls of all these that started at or after ``after`` (Unix seconds) are in the Snapshot."""
+        jobs = self._jobs_of(collectors)
+        with self._changed:
+            return all(job.published_start >= after for job in jobs)
+
     def forget(self, node: int) -> bool:
         """Expect a node no longer; False when it is not known. It comes back if the cluster still names it."""
         with self._build_lock:

@@ -144,6 +144,7 @@ class Line:
         surroundings = Surroundings(
             lambda cluster, at: World(evaluator, at, self.cycle.coverage(), "127.0.0.1:9092"),
             lambda cluster, collectors: None,
+            lambda cluster, collectors, since: True,
             churn.clock,
         )
         self.desk = Desk(loaded.trees, self.book, Nowhere(), surroundings)

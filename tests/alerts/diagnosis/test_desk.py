@@ -59,6 +59,7 @@ class Play:
     book: Book = field(default_factory=Book)
     early: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     restart_at: float | None = None
+    asked: list[tuple[str, frozenset[str]]] = field(default_factory=list)
 
     def run(self) -> Play:
         self.scene = covered(self.scene)
@@ -70,6 +71,7 @@ class Play:
         surroundings = Surroundings(
             lambda _, at: World(evaluator, at, self.scene.coverage(at=at), "kafka-1:9092"),
             lambda cluster, names: self.early.append((cluster, names)),
+            lambda cluster, names, since: bool(self.asked.append((cluster, names))),  # type: ignore[func-returns-value]
             lambda: now[0],
         )
         self.out = Out(self.book)
@@ -152,6 +154,7 @@ def test_asks_for_fresh_data_of_what_the_tree_reads() -> None:
     play = Play(scenes.killed(), 60).run()
     assert ("orders", collectors(TREES, TREES.by_name["broker-unavailable"])) in play.early
     assert {"cluster", "legs", "jmx"} <= play.early[0][1]
+    assert ("orders", play.early[0][1]) in play.asked, "and whether it is there"
 
 
 def test_watchdog_goes_out_from_the_first_tick() -> None:

@@ -33,6 +33,8 @@ class Run:
         self.now = NOW
         self.alerts: list[Alert] = []
         self.findings: dict[str, Sequence[Finding]] = {}
+        self.answered: set[str] = set()
+        """Fingerprints of alerts whose early polls are there."""
 
     def has(self, *alerts: Alert, scene: Scene | None = None, findings: Sequence[Finding] | None = None) -> Run:
         self.alerts = [*self.alerts, *alerts]
@@ -50,7 +52,7 @@ class Run:
 
     def step(self, seconds: float = 0.0) -> Run:
         self.now += seconds
-        self.state, changes = step(self.state, self.alerts, self.findings, self.now)
+        self.state, changes = step(self.state, self.alerts, self.findings, self.now, answered=self.answered)
         for incident in changes.changed:
             self.book[incident.id, incident.opened_at] = incident
         return self
@@ -84,6 +86,16 @@ def test_kill_is_one_warning_incident() -> None:
     assert incident.summary == "orders: broker 2 down, 6 partitions on fewer copies"
     assert incident.postings == ((Severity.WARNING, NOW + 1),)
     assert incident.opened_at == NOW + 1
+
+
+@pytest.mark.parametrize(
+    ("complete", "answered", "after"), [(True, True, 2), (True, False, 10), (False, True, 10), (False, False, 10)]
+)
+def test_what_fresh_polls_left_unknown_is_not_waited_for(complete: bool, answered: bool, after: int) -> None:
+    unsure = found("KafkaBrokerUnavailable", "broker/2", "broker-hung", confidence=Confidence.LOW, complete=complete)
+    run = Run().has(broker_down(), findings=[unsure])
+    run.answered = {broker_down().fingerprint} if answered else set()
+    assert not run.run(after).sent and run.run(1).sent
 
 
 def test_missing_copies_join_the_broker_that_is_their_cause() -> None:
