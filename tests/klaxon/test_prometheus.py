@@ -128,12 +128,16 @@ def test_the_parts_are_the_page(running: Running) -> None:
     def samples(path: str) -> set[str]:
         return {line.rsplit(" ", 1)[0] for line in running.get(path).text.splitlines() if not line.startswith("#")}
 
-    parts: list[str] = []
-    for group in running.get("/sd").json():
-        labels = group["labels"]
-        asked = "&".join(f"{k.removeprefix('__param_')}={v}" for k, v in labels.items() if k.startswith("__param_"))
-        parts += sorted(samples(f"{labels['__metrics_path__']}?{asked}"))
-    assert sorted(parts) == sorted(samples("/metrics"))
+    def parts() -> list[str]:
+        found: list[str] = []
+        for group in running.get("/sd").json():
+            labels = group["labels"]
+            asked = "&".join(f"{k.removeprefix('__param_')}={v}" for k, v in labels.items() if k.startswith("__param_"))
+            found += samples(f"{labels['__metrics_path__']}?{asked}")
+        return sorted(found)
+
+    # Collectors that poll for the first time meanwhile add series: once all have, both are the same.
+    wait_until(lambda: parts() == sorted(samples("/metrics")), 30, "the parts are the page")
 
 
 def test_head_and_both_formats(running: Running) -> None:
