@@ -1,20 +1,8 @@
 """Shared helpers whose assertions pytest explains like those of the tests themselves."""
 
-from pathlib import Path
-
 import pytest
 
 pytest.register_assert_rewrite("tests.exporter.kafka.contract")
-
-REAL = Path(__file__).parent / "real"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers the tests on real brokers stay together: they share one cluster."""
-    for item in items:
-        if REAL in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("real"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -44,6 +44,7 @@ def prometheus(klaxon: Klaxon, tmp_path: Path) -> Iterator[RealPrometheus]:
         yield made
 
 
+@pytest.mark.proof
 def test_boards(busy_cluster: demo.Cluster, klaxon: Klaxon, prometheus: RealPrometheus) -> None:
     everything_is_answered(prometheus)
     until_none(lambda: not_well(prometheus), 90, "tiles are not well")

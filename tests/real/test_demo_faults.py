@@ -45,6 +45,7 @@ def test_traffic_flows_in_all_groups_through_a_fault(busy_cluster: Cluster) -> N
     assert not committed(busy_cluster, "nobody")
 
 
+@pytest.mark.proof
 def test_a_failed_log_dir_is_offline_for_kafka_and_comes_back(healthy_cluster: Cluster) -> None:
     details = faults.break_(healthy_cluster, "log-dir-failed", node=2)
     assert details["log_dir"] in faults.offline_log_dirs(healthy_cluster, 2)
@@ -119,6 +120,7 @@ def test_a_transaction_that_was_left_open_is_aborted_when_healed(healthy_cluster
     healthy_cluster.wait_until(lambda: state() != "Ongoing", 30, "the transaction has ended", state)
 
 
+@pytest.mark.proof
 def test_throttles_stay_until_healed(healthy_cluster: Cluster) -> None:
     def throttles() -> int:
         found = 0
@@ -134,6 +136,7 @@ def test_throttles_stay_until_healed(healthy_cluster: Cluster) -> None:
     assert throttles() == 0
 
 
+@pytest.mark.proof
 def test_a_reassignment_runs_until_healed(healthy_cluster: Cluster) -> None:
     def moving() -> bool:
         arguments = ("--bootstrap-server", healthy_cluster.live_bootstrap_servers, "--list")

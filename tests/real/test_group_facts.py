@@ -110,6 +110,7 @@ def test_share_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
     agree(klaxon, check)
 
 
+@pytest.mark.proof
 def test_an_open_transaction_and_the_newest_records(busy: tuple[demo.Cluster, Klaxon]) -> None:
     cluster, klaxon = busy
     topic = "unstable"
