@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.collectors import COLLECTORS, reading_interval
+from exporter.collectors.offsets import SLOW_INTERVAL_S
 from exporter.facts.configs import Quota
 from exporter.metrics.catalogue import complete
 from exporter.metrics.families import Families
@@ -26,6 +27,8 @@ LONGEST_FRESH_S = 900
 """Settings are the oldest facts that are shown."""
 BACK_S = 150
 """A hung node is tried at least each minute; then its controller must settle, and its coordinators be asked."""
+SLOWEST_TURN_S = int(SLOW_INTERVAL_S) + 30
+"""What was read before the outage may still be fresh when all is back, and go stale before its next turn."""
 MOVING = (
     "kafka_quorum_",
     "kafka_controller_kafkacontroller_",
@@ -118,7 +121,7 @@ def test_all_brokers_gone_and_back(counts: list[int], ways: tuple[str, ...], sec
     simulation.run_until(
         lambda s: all(s.coverage.covers(o) for o in (*owners, "legs")) and s.derived.health is not None, BACK_S
     )
-    simulation.run(30)
+    simulation.run(SLOWEST_TURN_S)
     ((_, after),) = pages(simulation.snapshots[-1:], families)
     assert standing(after) == standing(before)
 
