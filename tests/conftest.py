@@ -1,8 +1,21 @@
-"""Shared helpers whose assertions pytest explains like those of the tests themselves."""
+"""How the tests are shared out, and shared helpers whose assertions pytest explains like those of the tests themselves."""
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest.register_assert_rewrite("tests.exporter.kafka.contract")
+
+
+class RealTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """One worker runs all tests on real brokers, since they share a cluster; the others go by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "real" if nodeid.startswith("tests/real/") else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> RealTogether:
+    return RealTogether(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
