@@ -94,10 +94,13 @@ def absent(argument: Expr, present: bool) -> Vec:
 
 
 def _fixed_labels(selector: Selector) -> dict[str, str]:
-    """The labels that one ``=`` matcher gives; a label with another matcher after it is left out."""
+    """The labels that one ``=`` matcher gives; a label with another matcher after it is left out.
+
+    Since 3.x the storage moves ``!=`` and ``!~`` that accept a missing label to the end before this is asked.
+    """
     labels: dict[str, str] = {}
     given: set[str] = set()
-    for matcher in selector.matchers:
+    for matcher in sorted(selector.matchers, key=lambda m: m.op in ("!=", "!~") and m.matches("")):
         if matcher.name == METRIC_NAME:
             continue
         if matcher.op == "=" and matcher.name not in given:
