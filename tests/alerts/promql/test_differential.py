@@ -19,9 +19,22 @@ from alerts.promql.evaluate import Evaluator
 from alerts.promql.parse import parse
 from alerts.promql.questions import selectors
 from alerts.promql.store import MemoryStore
-from alerts.promql.syntax import RANGE_FUNCTIONS, Aggregation, Binary, Call, Expr, Number, Selector, Subquery, children
+from alerts.promql.syntax import (
+    COMPARISONS,
+    RANGE_FUNCTIONS,
+    Aggregation,
+    Binary,
+    Call,
+    Expr,
+    Number,
+    Selector,
+    String,
+    Subquery,
+    children,
+)
 from alerts.promql.text import to_text
-from alerts.promql.values import Scalar, String, Vector
+from alerts.promql.values import Scalar, Vector
+from alerts.promql.values import String as Text
 from exporter.series import Series
 from tests.alerts.promql.randoms import BASE_MS, SPAN_S, Generator, random_series
 from tests.alerts.promql.server import Server, running
@@ -88,7 +101,7 @@ def _ours(evaluator: Evaluator, expr: Expr, at: float) -> Any:
         return "error"
     if isinstance(value, Scalar):
         return [((), [(at, value.value)])]
-    if isinstance(value, String):
+    if isinstance(value, Text):
         return value.value
     if isinstance(value, Vector):
         return [(_key(dict(sample.labels)), [(at, sample.value)]) for sample in value]
@@ -158,19 +171,35 @@ def _known_difference(expr: Expr, mine: Any, theirs: Any, old_server: bool) -> s
         isinstance(n, Call) and n.function == "timestamp" and _several_fixed(n) for n in nodes
     ):
         return "timestamp of several names with @ fails there, without @ it does not"
-    if not old_server:
-        return None
-    if any(isinstance(n, Aggregation) and n.op in ("stddev", "stdvar") for n in nodes):
-        return "2.x: the deviation of a single Inf or NaN is 0"
-    if any(isinstance(n, Binary) and n.op == "atan2" for n in nodes):
-        return "2.x: atan2 keeps the name"
-    if any(isinstance(n, Call) and n.function == "predict_linear" and _fixed(n) for n in nodes):
-        return "2.x: predict_linear with @ has a result at the first step only"
-    if any(isinstance(n, Call) and n.function in ("rate", "increase") for n in nodes):
-        return "2.51: the zero point comes after the limit"
-    if mine == "error" and any(isinstance(n, Binary) and n.op in ("==", "!=", "<", ">", "<=", ">=") for n in nodes):
-        return "3.9: pairs that a comparison filters away count as matches"
-    return None
+    return _old_difference(nodes, mine, theirs) if old_server else None
+
+
+def _old_difference(nodes: list[Expr], mine: Any, theirs: Any) -> str | None:
+    """What Prometheus 2.42 does otherwise than 3.x."""
+    calls, binaries = ([n for n in nodes if isinstance(n, kind)] for kind in (Call, Binary))
+    aggregations = [n for n in nodes if isinstance(n, Aggregation)]
+    reasons = {
+        "2.x: the deviation of a single Inf or NaN is 0": any(n.op in ("stddev", "stdvar") for n in aggregations),
+        "2.x: count_values loses labels where its own is among those of by": any(
+            isinstance(n.param, String) and n.param.value in n.labels for n in aggregations
+        ),
+        "2.x: atan2 keeps the name": any(n.op == "atan2" for n in binaries),
+        "2.x: another last digit of avg and sum, which % makes large": any(n.op == "%" for n in binaries),
+        "2.x: predict_linear with @ has a result at the first step only": any(
+            n.function == "predict_linear" and _fixed(n) for n in calls
+        ),
+        "2.x: timestamp with @ may take another sample": any(n.function == "timestamp" and _fixed(n) for n in calls),
+        "2.x: != after = alone takes a label from absent": any(
+            n.function.startswith("absent") and any(m.op in ("!=", "!~") for s in selectors(n) for m in s.matchers)
+            for n in calls
+        ),
+        "2.x: what @ pins in a subquery is evaluated though no step needs it": theirs == "error"
+        and any(isinstance(n, Subquery) and _fixed(n.operand) for n in nodes),
+        "2.51: the zero point comes after the limit": any(n.function in ("rate", "increase") for n in calls),
+        "3.9: pairs that a comparison filters away count as matches": mine == "error"
+        and any(n.op in COMPARISONS for n in binaries),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _fixed(expr: Expr) -> bool:
