@@ -223,9 +223,39 @@ def compile_regex(pattern: str) -> re.Pattern[str]:
         if kind is not None:
             raise MatcherError(pattern, f"{text!r} is not supported in regular expressions here")
     try:
-        return re.compile(pattern, re.DOTALL | re.ASCII)
+        return re.compile(_scoped(pattern), re.DOTALL | re.ASCII)
     except (re.error, RecursionError, OverflowError) as error:
         raise MatcherError(pattern, f"not a regular expression: {error}") from error
+
+
+_PARTS = re.compile(
+    r"(?P<flags>\(\?[ims]*(?:-[ims]+)?\))|(?P<open>\()|(?P<close>\))|(?P<bar>\|)|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.",
+    re.DOTALL,
+)
+
+
+def _scoped(pattern: str) -> str:
+    """Flags in the middle of a group, which Python refuses, as groups of their own: RE2's ``(a(?i)b|c)`` is ``(a(?i:b)|(?i:c))``."""
+    if "(?" not in pattern:
+        return pattern
+    made: list[str] = []
+    inside: list[list[str]] = [[]]  # for each open group the flags that are set in it
+    for part in _PARTS.finditer(pattern):
+        kind, text = part.lastgroup, part.group()
+        ends = ")" * len(inside[-1])
+        if kind == "flags":
+            text = text[:-1] + ":"
+            inside[-1].append(text)
+        elif kind == "open":
+            inside.append([])
+        elif kind == "close":
+            text = ends + text
+            if len(inside) > 1:
+                inside.pop()
+        elif kind == "bar":
+            text = ends + text + "".join(inside[-1])
+        made.append(text)
+    return "".join(made) + ")" * len(inside[-1])
 
 
 # --- samples and stores -------------------------------------------------------------------------------------------------------------------

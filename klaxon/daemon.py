@@ -20,11 +20,11 @@ from alerts.diagnosis.incidents import Settings
 from alerts.diagnosis.postings import Links
 from alerts.diagnosis.walk import Case, World, walk
 from alerts.engine.engine import Engine
+from alerts.engine.needs import retention
 from alerts.model import Finding, Incident, Severity
 from alerts.notify.alertmanager import Alertmanagers
 from alerts.promql.evaluate import Evaluator
 from alerts.promql.parse import parse
-from alerts.promql.questions import longest_windows
 from alerts.promql.values import Value
 from exporter.config import ClusterConfig, same_connections
 from exporter.facts.cluster import Node
@@ -435,7 +435,7 @@ def _forget_key(cluster: str) -> str:
 def requirements(loaded: Loaded) -> dict[str, float]:
     """Metric -> seconds that History keeps: what rules and trees ask, families without a partition label for six hours, and history.keep."""
     wanted = loaded.rules.history_requirements()
-    trees = {name: seconds for name, seconds in longest_windows(loaded.trees.expressions).items() if name is not None}
+    trees = retention(loaded.trees.expressions)
     kept: dict[str, float] = {}
     for name in {ALERTS_ROW.name, *wanted, *trees, *loaded.config.history.keep}:
         row = complete().get(name)

@@ -1,4 +1,4 @@
-"""Which metrics and labels exist: checks every name in an expression against the catalogue and says which labels its result can have."""
+"""What an expression may ask of Klaxon: metrics and labels that exist, at moments that move on; and which labels its result can have."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from alerts.promql.syntax import (
     Negation,
     Selector,
     String,
+    Subquery,
     ValueType,
     value_type,
 )
@@ -60,10 +61,14 @@ class Names:
         return self._labels[metric]
 
     def check(self, expr: Expr, faults: list[str]) -> LabelNames | None:
-        """The labels that the result can have, None if any; adds a sentence to ``faults`` for each name that does not exist."""
+        """The labels that the result can have, None if any; adds a sentence to ``faults`` for each name that does not exist and each fixed moment."""
+        if isinstance(expr, Selector | Subquery) and isinstance(expr.at, int):
+            faults.append(
+                f"'@ {expr.at / 1000:.15g}' is a fixed moment, and the history goes on; say how long ago with offset, or use '@ end()'"
+            )
         if isinstance(expr, Selector):
             return self._selector(expr, faults)
-        if isinstance(expr, Negation):
+        if isinstance(expr, Negation | Subquery):
             return self.check(expr.operand, faults)
         if isinstance(expr, Aggregation):
             return self._aggregation(expr, faults)
@@ -140,12 +145,18 @@ class Names:
                 if isinstance(operand, Selector)
                 else frozenset()
             )
-        if expr.function in ("vector", "time", "scalar"):
+        if expr.function in ("vector", "time", "scalar", "pi"):
             return frozenset()
-        labels = results[1] if expr.function == "quantile_over_time" else results[0]
+        labels = next((r for r, arg in zip(results, expr.args, strict=True) if value_type(arg) in _SERIES), frozenset())
+        if expr.function in ("histogram_quantile", "histogram_fraction"):
+            self._known("le", labels, f"{expr.function}: what it reads has", faults)
+            return None if labels is None else labels - {"le"}
         if expr.function in ("label_replace", "label_join") and isinstance(expr.args[1], String):
             return None if labels is None else labels | {expr.args[1].value}
         return labels
+
+
+_SERIES = (ValueType.VECTOR, ValueType.MATRIX)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

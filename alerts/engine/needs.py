@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from alerts.promql.evaluate import LOOKBACK_MS
-from alerts.promql.questions import longest_windows
+from alerts.promql.questions import Window, longest_windows
 from alerts.promql.syntax import (
     SET_OPERATORS,
     Aggregation,
@@ -17,6 +17,7 @@ from alerts.promql.syntax import (
     Negation,
     Selector,
     String,
+    Subquery,
     ValueType,
     value_type,
 )
@@ -41,6 +42,7 @@ class Need:
     broker_matchers: tuple[Matcher, ...]
     narrowed: frozenset[str]
     range_ms: int
+    """How much of the past is read, the subqueries around the selector included."""
     offset_ms: int
     step_ms: int = 0
     """How far apart the samples of a recorded series are; 0 for all others."""
@@ -67,30 +69,39 @@ class _Finder:
     catalogue: Mapping[str, MetricRow]
     recorded: Mapping[str, Recording]
 
-    def find(self, expr: Expr, narrowed: frozenset[str], inside: frozenset[str]) -> Iterable[Need]:
-        """``narrowed``: labels whose value on the result is their value on the series below here. ``inside``: recorded names on the way (no circles)."""
+    def find(
+        self,
+        expr: Expr,
+        narrowed: frozenset[str],
+        inside: frozenset[str],
+        window: Window = Window(),  # noqa: B008 - it is frozen
+    ) -> Iterable[Need]:
+        """``narrowed``: labels whose value on the result is their value on the series below here. ``inside``: recorded names on the way (no circles).
+        ``window``: what the subqueries around here read.
+        """
         if isinstance(expr, Selector):
-            yield from self._selector(expr, narrowed, inside)
+            yield from self._selector(expr, narrowed, inside, window.through(expr))
+        elif isinstance(expr, Subquery):
+            yield from self.find(expr.operand, narrowed, inside, window.through(expr))
         elif isinstance(expr, Negation):
-            yield from self.find(expr.operand, narrowed, inside)
+            yield from self.find(expr.operand, narrowed, inside, window)
         elif isinstance(expr, Aggregation):
-            yield from self._aggregation(expr, narrowed, inside)
+            kept = narrowed - set(expr.labels) if expr.without else narrowed & set(expr.labels)
+            yield from self.find(expr.operand, kept, inside, window)
+            if expr.param is not None:
+                yield from self.find(expr.param, frozenset(), inside, window)
         elif isinstance(expr, Call):
             below = _below_call(expr, narrowed)
             for arg in expr.args:
-                yield from self.find(arg, below, inside)
+                yield from self.find(arg, below, inside, window)
         elif isinstance(expr, Binary):
             left, right = _below_binary(expr, narrowed)
-            yield from self.find(expr.left, left, inside)
-            yield from self.find(expr.right, right, inside)
+            yield from self.find(expr.left, left, inside, window)
+            yield from self.find(expr.right, right, inside, window)
 
-    def _aggregation(self, expr: Aggregation, narrowed: frozenset[str], inside: frozenset[str]) -> Iterable[Need]:
-        kept = narrowed - set(expr.labels) if expr.without else narrowed & set(expr.labels)
-        yield from self.find(expr.operand, kept, inside)
-        if expr.param is not None:
-            yield from self.find(expr.param, frozenset(), inside)
-
-    def _selector(self, selector: Selector, narrowed: frozenset[str], inside: frozenset[str]) -> Iterable[Need]:
+    def _selector(
+        self, selector: Selector, narrowed: frozenset[str], inside: frozenset[str], window: Window
+    ) -> Iterable[Need]:
         metric = selector.name or ""
         row = self.catalogue.get(metric)
         labels = frozenset() if row is None else frozenset((*row.labels, "cluster"))
@@ -101,8 +112,8 @@ class _Finder:
             tuple(m for m in selector.matchers if m.name == "cluster"),
             tuple(m for m in selector.matchers if m.name == "broker") if "broker" in labels else (),
             narrowed if recording is not None else narrowed & labels,
-            selector.range_ms,
-            selector.offset_ms,
+            window.range_ms,
+            window.offset_ms,
             0 if recording is None else round(recording.interval * 1000),
         )
         yield need

@@ -40,12 +40,14 @@ def best(k: float, vec: Vec, rule: LabelRule, largest: bool) -> Vec:
     """``topk`` or ``bottomk``: the k best of each group, best first, NaN last, with their labels."""
     if math.isnan(k):
         raise PromqlEvaluationError("the parameter of topk and bottomk must not be NaN")
+    if k >= _MOST:
+        raise PromqlEvaluationError(f"the parameter of topk and bottomk is {k}, more than a 64-bit integer holds")
     if k < 1 or not len(vec):
         return EMPTY
     ids = vec.batch.group(rule).compact()[1]
     order = np.lexsort((-vec.values if largest else vec.values, np.isnan(vec.values), ids))
     place = np.arange(len(order)) - _starts(ids[order])[ids[order]]
-    chosen = order[place < min(math.floor(k) if math.isfinite(k) else len(order), len(order))]
+    chosen = order[place < min(math.floor(k), len(order))]
     return Vec(vec.batch.take(chosen), vec.values[chosen])
 
 
@@ -72,6 +74,8 @@ def _in_groups(values: Floats, ids: Index) -> tuple[Floats, Index]:
 def _starts(ordered_ids: Index) -> Index:
     return np.concatenate(([0], np.flatnonzero(np.diff(ordered_ids)) + 1))
 
+
+_MOST: Final = float(2**63)
 
 _AGGREGATIONS: Final[dict[str, Callable[[Floats, Index], Floats]]] = {
     "sum": numbers.sums,

@@ -39,7 +39,10 @@ class LabelRule:
         return cls(False, frozenset(names) | {METRIC_NAME})
 
 
-WITHOUT_NAME = LabelRule.without(())
+METADATA = frozenset({METRIC_NAME, "__type__", "__unit__"})
+"""Labels that say what a metric is; they go when a value becomes another one."""
+
+WITHOUT_NAME = LabelRule(False, METADATA)
 
 
 class Batch:

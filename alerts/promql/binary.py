@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from alerts.promql.batch import EMPTY, WITHOUT_NAME, Batch, Grouping, LabelRule, Vec, repeated
+from alerts.promql.batch import EMPTY, METADATA, WITHOUT_NAME, Batch, Grouping, LabelRule, Vec, repeated
 from alerts.promql.errors import PromqlEvaluationError
 from alerts.promql.syntax import COMPARISONS, Binary, Matching
 from alerts.promql.values import Index
-from exporter.series import METRIC_NAME, Labels
+from exporter.series import Labels
 
 _PAIRS_KEPT: Final = 1000
 """Copied label sets that a batch remembers beyond twice its own size, so that values which come and go do not pile up."""
@@ -23,6 +23,7 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "/": np.divide,
     "%": np.fmod,
     "^": np.power,
+    "atan2": np.arctan2,
     "==": np.equal,
     "!=": np.not_equal,
     ">": np.greater,
@@ -128,7 +129,7 @@ def _pairs(many: Vec, one: Vec, matching: Matching) -> tuple[Index, Index]:
 
 
 def _result_labels(many: Batch, one: Batch, matching: Matching, keep_name: bool) -> Grouping:
-    name = frozenset() if keep_name else frozenset({METRIC_NAME})
+    name = frozenset() if keep_name else METADATA
     if matching.many:
         return (
             _copied(many, one, matching.include, keep_name) if matching.include else many.group(LabelRule(False, name))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from alerts.promql import aggregate, binary, functions, range_functions
-from alerts.promql.batch import Batch, LabelRule, Vec, single
+from alerts.promql import aggregate, binary, dates, functions, histograms, range_functions
+from alerts.promql.batch import LabelRule, Vec, single
 from alerts.promql.errors import PromqlEvaluationError
+from alerts.promql.source import Reader, Source
 from alerts.promql.syntax import (
     RANGE_FUNCTIONS,
     SET_OPERATORS,
@@ -21,18 +22,17 @@ from alerts.promql.syntax import (
     Negation,
     Number,
     Selector,
+    Subquery,
     ValueType,
     value_type,
 )
 from alerts.promql.syntax import String as StringLiteral
-from alerts.promql.values import Matrix, Scalar, String, Times, Value, Vector
-from alerts.promql.windows import Columns, Windows
-from exporter.series import NO_LABELS, Labels, LatestStore, Matcher, Series, SeriesStore
+from alerts.promql.values import Matrix, Scalar, String, Value, Vector
+from alerts.promql.windows import Windows
+from exporter.series import NO_LABELS, Labels, Series, SeriesStore
 
 LOOKBACK_MS: Final = 300_000
 """How old the newest sample of an instant selector may be; Prometheus's default."""
-
-_BATCHES_KEPT: Final = 1024
 
 
 def evaluate(expr: Expr, at: float, store: SeriesStore) -> Value:
@@ -49,15 +49,13 @@ class Evaluator:
     """Evaluates expressions on one store; kept from pass to pass it remembers how label sets group and match, and only values cost anything."""
 
     def __init__(self, store: SeriesStore, lookback_ms: int = LOOKBACK_MS) -> None:
-        self._store = store
-        self._lookback_ms = lookback_ms
-        self._batches: dict[Hashable, Batch] = {}
+        self._reader = Reader(store, lookback_ms)
 
     def evaluate(self, expr: Expr, at: float) -> Value:
         """The value at a moment in Unix seconds, which counts to the millisecond."""
         at_ms = _milliseconds(at)
         with np.errstate(all="ignore"):
-            return _Moment(_Source(self, at_ms, at_ms), at_ms).value(expr)
+            return _Moment(Source(self._reader, at_ms, at_ms), at_ms).value(expr)
 
     def evaluate_range(self, expr: Expr, start: float, end: float, step: float) -> list[Series]:
         """The value at every step from start to end, both Unix seconds; each selector is read once for all steps. Series without a sample are left out."""
@@ -70,7 +68,7 @@ class Evaluator:
             raise PromqlEvaluationError(
                 "a range needs a step of at least a millisecond and an end that is not before its start"
             )
-        source = _Source(self, start_ms, end_ms)
+        source = Source(self._reader, start_ms, end_ms)
         rows: dict[Labels, tuple[list[int], list[float]]] = {}
         with np.errstate(all="ignore"):
             for at_ms in range(start_ms, end_ms + 1, step_ms):
@@ -84,68 +82,11 @@ class Evaluator:
             for one in sorted(rows)
         ]
 
-    @property
-    def store(self) -> SeriesStore:
-        return self._store
-
-    @property
-    def lookback_ms(self) -> int:
-        return self._lookback_ms
-
-    def batch(self, matchers: tuple[Matcher, ...], labels: list[Labels]) -> Batch:
-        """The batch of what these matchers select: the one of the last time if the label sets are the same, a part of it if some have gone."""
-        known = self._batches.get(matchers)
-        if known is not None and known.labels == labels:
-            return known
-        if len(self._batches) >= _BATCHES_KEPT:
-            self._batches.clear()
-        part = known.root.part(labels) if known is not None else None
-        batch = self._batches[matchers] = Batch(labels) if part is None else part
-        return batch
-
-
-class _Source:
-    """Reads each selector once for all moments from first to last."""
-
-    def __init__(self, evaluator: Evaluator, first_ms: int, last_ms: int) -> None:
-        self._evaluator = evaluator
-        self._first_ms = first_ms
-        self._last_ms = last_ms
-        self._columns: dict[Selector, Columns] = {}
-
-    def columns(self, selector: Selector) -> Columns:
-        columns = self._columns.get(selector)
-        if columns is None:
-            back = selector.range_ms or self._evaluator.lookback_ms
-            start, end = self._first_ms - selector.offset_ms - back + 1, self._last_ms - selector.offset_ms
-            series = self._evaluator.store.select(selector.matchers, start, end)
-            columns = Columns(
-                series,
-                lambda labels: self._evaluator.batch(selector.matchers, labels),
-                keep_stale=not selector.range_ms,
-            )
-            self._columns[selector] = columns
-        return columns
-
-    def latest(self, selector: Selector, at_ms: int) -> tuple[Vec, Times]:
-        """The newest samples at a moment and their own times."""
-        store, lookback_ms = self._evaluator.store, self._evaluator.lookback_ms
-        at_ms -= selector.offset_ms
-        if self._first_ms == self._last_ms and isinstance(store, LatestStore):
-            labels, values, timestamps = store.select_latest(selector.matchers, at_ms, lookback_ms)
-            return Vec(self._evaluator.batch(selector.matchers, labels), values), timestamps
-        batch, values, timestamps = self.columns(selector).latest(at_ms, lookback_ms)
-        return Vec(batch, values), timestamps
-
-    def window(self, selector: Selector, at_ms: int) -> Windows:
-        end = at_ms - selector.offset_ms
-        return self.columns(selector).window(end - selector.range_ms, end)
-
 
 class _Moment:
     """One evaluation at one time."""
 
-    def __init__(self, source: _Source, at_ms: int) -> None:
+    def __init__(self, source: Source, at_ms: int) -> None:
         self._source = source
         self._at_ms = at_ms
 
@@ -183,13 +124,19 @@ class _Moment:
         if isinstance(expr, Binary):
             return binary.scalars(expr.op, self._scalar(expr.left), self._scalar(expr.right))
         if isinstance(expr, Call):
+            if expr.function == "pi":
+                return math.pi
             return self._at_ms / 1000 if expr.function == "time" else functions.scalar(self._vector(expr.args[0]))
         raise TypeError(f"{expr} is not a scalar")
 
     def _window(self, expr: Expr) -> Windows:
-        if not isinstance(expr, Selector):
-            raise TypeError(f"{expr} is not a range vector")
-        return self._source.window(expr, self._at_ms)
+        if isinstance(expr, Selector):
+            return self._source.window(expr, self._at_ms)
+        if isinstance(expr, Subquery):
+            inner = self._source.inner(expr)
+            end_ms = self._source.moment(expr, self._at_ms)
+            return inner.window(end_ms, lambda at_ms: _Moment(inner.source, at_ms)._vector(expr.operand))
+        raise TypeError(f"{expr} is not a range vector")
 
     def _vector(self, expr: Expr) -> Vec:
         if isinstance(expr, Selector):
@@ -229,27 +176,33 @@ class _Moment:
         return binary.vectors(expr, self._vector(expr.left), self._vector(expr.right))
 
     def _range_call(self, call: Call) -> Vec:
-        windows = self._window(call.args[-1])
+        """One argument is the range vector, another one may be a scalar."""
+        argument = next(arg for arg in call.args if value_type(arg) is ValueType.MATRIX)
+        windows = self._window(argument)
         if call.function == "absent_over_time":
-            return functions.absent(call.args[-1], present=len(windows) > 0)
-        q = self._scalar(call.args[0]) if call.function == "quantile_over_time" else math.nan
-        return range_functions.apply(call.function, windows, q)
+            return functions.absent(argument, present=len(windows) > 0)
+        scalars = [self._scalar(arg) for arg in call.args if arg is not argument]
+        return range_functions.apply(call.function, windows, *scalars, at_ms=self._at_ms)
 
     def _call(self, call: Call) -> Vec:
         if call.function == "vector":
             return single(self._scalar(call.args[0]))
         if call.function == "timestamp":
             return self._timestamp(call.args[0])
-        vec = self._vector(call.args[0])
+        if (part := dates.PARTS.get(call.function)) is not None:
+            vec = self._vector(call.args[0]) if call.args else single(self._at_ms // 1000)
+            return vec.nameless(part(vec.values))
+        argument = next(arg for arg in call.args if value_type(arg) is ValueType.VECTOR)
+        vec = self._vector(argument)
         if (maths := functions.MATHS.get(call.function)) is not None:
             return vec.nameless(maths(vec.values))
         if call.function == "absent":
-            return functions.absent(call.args[0], present=len(vec) > 0)
+            return functions.absent(argument, present=len(vec) > 0)
         if call.function in ("sort", "sort_desc"):
             return functions.ordered(vec, descending=call.function == "sort_desc")
         if call.function in ("label_replace", "label_join"):
-            return self._relabelled(call.function, vec, [_text(arg) for arg in call.args[1:]])
-        return self._bounded(call.function, vec, [self._scalar(arg) for arg in call.args[1:]])
+            return _relabelled(call.function, vec, [_text(arg) for arg in call.args[1:]])
+        return _WITH_NUMBERS[call.function](vec, *(self._scalar(arg) for arg in call.args if arg is not argument))
 
     def _timestamp(self, argument: Expr) -> Vec:
         """A selector's samples have times of their own; everything else has the evaluation's."""
@@ -259,21 +212,22 @@ class _Moment:
         vec = self._vector(argument)
         return vec.nameless(np.full(len(vec), self._at_ms / 1000))
 
-    def _relabelled(self, function: str, vec: Vec, texts: list[str]) -> Vec:
-        if function == "label_replace":
-            return functions.label_replace(vec, *texts)
-        return functions.label_join(vec, texts[0], texts[1], texts[2:])
 
-    def _bounded(self, function: str, vec: Vec, numbers: list[float]) -> Vec:
-        if function == "round":
-            return functions.round_to(vec, numbers[0] if numbers else 1.0)
-        if function == "clamp":
-            return functions.clamp(vec, numbers[0], numbers[1])
-        if function == "clamp_min":
-            return functions.at_least(numbers[0], vec)
-        if function == "clamp_max":
-            return functions.at_most(numbers[0], vec)
-        raise TypeError(f"{function} has no evaluation")
+_WITH_NUMBERS: Final[Mapping[str, Callable[..., Vec]]] = {
+    "round": functions.round_to,
+    "clamp": functions.clamp,
+    "clamp_min": functions.clamp_min,
+    "clamp_max": functions.clamp_max,
+    "histogram_quantile": histograms.quantile,
+    "histogram_fraction": histograms.fraction,
+}
+"""Functions of a vector and of scalars, which come after it here."""
+
+
+def _relabelled(function: str, vec: Vec, texts: list[str]) -> Vec:
+    if function == "label_replace":
+        return functions.label_replace(vec, *texts)
+    return functions.label_join(vec, texts[0], texts[1], texts[2:])
 
 
 def _text(expr: Expr) -> str:

@@ -31,11 +31,25 @@ MATHS: Final[dict[str, Callable[[Floats], Floats]]] = {
     "log10": np.log10,
     "sqrt": np.sqrt,
     "sgn": sign,
+    "deg": lambda values: values * 180 / math.pi,
+    "rad": lambda values: values * math.pi / 180,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "tanh": np.tanh,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
 }
 """Functions of one value; Inf and NaN come out as in IEEE 754, never as an error."""
 
 
-def round_to(vec: Vec, nearest: float) -> Vec:
+def round_to(vec: Vec, nearest: float = 1.0) -> Vec:
     """To the nearest multiple, halves up: floor(x/n + 0.5)·n by way of 1/n, so −2.5 is −2 and n = 0 gives NaN."""
     inverse = np.float64(1.0) / np.float64(nearest)
     return vec.nameless(np.floor(vec.values * inverse + 0.5) / inverse)
@@ -45,16 +59,16 @@ def clamp(vec: Vec, low: float, high: float) -> Vec:
     """Values brought into [low, high]; nothing where low > high, NaN where a bound is NaN."""
     if low > high:
         return EMPTY
-    return at_least(low, at_most(high, vec))
+    return clamp_min(clamp_max(vec, high), low)
 
 
-def at_least(low: float, vec: Vec) -> Vec:
+def clamp_min(vec: Vec, low: float) -> Vec:
     """Values raised to a bound as Go's math.Max does it: +Inf wins over NaN, NaN over the rest."""
     raised = np.maximum(low, vec.values)
     return vec.nameless(np.where((vec.values == math.inf) | (low == math.inf), math.inf, raised))
 
 
-def at_most(high: float, vec: Vec) -> Vec:
+def clamp_max(vec: Vec, high: float) -> Vec:
     """Values lowered to a bound as Go's math.Min does it: −Inf wins over NaN, NaN over the rest."""
     lowered = np.minimum(high, vec.values)
     return vec.nameless(np.where((vec.values == -math.inf) | (high == -math.inf), -math.inf, lowered))
@@ -80,10 +94,13 @@ def absent(argument: Expr, present: bool) -> Vec:
 
 
 def _fixed_labels(selector: Selector) -> dict[str, str]:
-    """The labels that one ``=`` matcher gives; a label with another matcher after it is left out."""
+    """The labels that one ``=`` matcher gives; a label with another matcher after it is left out.
+
+    Since 3.x the storage moves ``!=`` and ``!~`` that accept a missing label to the end before this is asked.
+    """
     labels: dict[str, str] = {}
     given: set[str] = set()
-    for matcher in selector.matchers:
+    for matcher in sorted(selector.matchers, key=lambda m: m.op in ("!=", "!~") and m.matches("")):
         if matcher.name == METRIC_NAME:
             continue
         if matcher.op == "=" and matcher.name not in given:

@@ -77,8 +77,9 @@ def _running_mean(values: Floats) -> float:
 
 
 def variances(values: Floats, starts: Index) -> Floats:
-    """Population variance (÷ n) of each group; NaN where a value is Inf or NaN."""
-    away = values - spread(means(values, starts), starts, len(values))
+    """Population variance (÷ n) of each group, exactly 0 where all values are equal; NaN where one is Inf or NaN."""
+    moved = values - spread(values[starts], starts, len(values))
+    away = moved - spread(means(moved, starts), starts, len(values))
     result: Floats = sums(away * away, starts) / counts(starts, len(values))
     return result
 

@@ -18,19 +18,36 @@ from alerts.promql.syntax import (
     FUNCTIONS,
     PRECEDENCE,
     Aggregation,
+    At,
     Binary,
     Call,
+    Edge,
     Expr,
     Matching,
     Negation,
     Number,
     Selector,
     String,
+    Subquery,
 )
 from exporter.series import METRIC_NAME, Matcher, MatcherError, compile_regex
 
 MAX_NESTING: Final = 200
 """Operators and parentheses that one expression may have: far more than a person writes, far less than overflows promql-parser's stack."""
+
+MAX_SUBQUERY_STEPS: Final = 11_000
+"""Moments at which one subquery may evaluate its operand: as many as Prometheus allows a range query."""
+
+_NATIVE_ONLY: Final = frozenset(
+    "histogram_avg histogram_count histogram_sum histogram_stddev histogram_stdvar".split()  # noqa: SIM905
+)
+"""Functions that work on native histograms alone."""
+
+_FLAGGED: Final = frozenset(
+    "double_exponential_smoothing end histogram_quantiles info mad_over_time max_of min_of range sort_by_label sort_by_label_desc start "  # noqa: SIM905
+    "start_timestamp step ts_of_first_over_time ts_of_last_over_time ts_of_max_over_time ts_of_min_over_time limitk limit_ratio".split()
+)
+"""What Prometheus 3.14 has behind a feature flag."""
 
 _MATCH_OPS: Final = {
     str(pp.MatchOp.Equal): "=",
@@ -56,6 +73,14 @@ _TOKEN = re.compile(
     |(?P<sign>==|!=|<=|>=|=~|!~|[^\s])""",
     re.VERBOSE | re.DOTALL,
 )
+
+
+_GROUPED_DIGITS = re.compile(
+    r"(?:0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|\d+(?:_\d+)*(?:\.\d+(?:_\d+)*)?(?:[eE]\d+)?)", re.ASCII
+)
+_BYTE_ESCAPE = re.compile(r"\\x[0-9a-fA-F]{2}|\\[0-7]{3}")
+# A run of escaped bytes beyond ASCII; every other escape is passed over, so that "\\\\xff" is not taken for one.
+_BYTE_ESCAPES = re.compile(r"(?P<bytes>(?:\\x[89a-fA-F][0-9a-fA-F]|\\[23][0-7]{2})+)|\\.", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +114,9 @@ class _Reader:
 
     def read(self) -> Expr:
         self._bound_nesting()
+        self._refuse_early_moments()
         try:
-            tree = pp.parse(self.text)
+            tree = pp.parse(self._respelled())
         except ValueError as error:
             raise self._syntax_error(str(error)) from error
         return self._expr(tree)
@@ -110,18 +136,57 @@ class _Reader:
                     f"more than {MAX_NESTING} operators and parentheses in one expression are not supported",
                 )
 
+    def _refuse_early_moments(self) -> None:
+        for token, after in zip(self.tokens, self.tokens[1:], strict=False):
+            if token.kind == "sign" and token.text == "@" and not token.inside and after.text == "-":
+                raise self._error(token.position, "a moment before 1970 after '@' is not supported")
+
+    def _respelled(self) -> str:
+        """The text with what promql-parser does not take or takes otherwise than Prometheus spelled in its way: ``1_000``, bytes as ``\\xc3\\xa9``."""
+        parts, end = [], 0
+        for token in self.tokens:
+            if (other := self._respelled_token(token)) != token.text:
+                parts += [self.text[end : token.position], other]
+                end = token.position + len(token.text)
+        return "".join((*parts, self.text[end:]))
+
+    def _respelled_token(self, token: _Token) -> str:
+        if token.kind == "number" and _GROUPED_DIGITS.fullmatch(token.text):
+            return token.text.replace("_", "")
+        if token.kind == "string" and token.text[0] != "`" and _BYTE_ESCAPES.search(token.text):
+            return _BYTE_ESCAPES.sub(lambda run: self._decoded(run, token.position), token.text)
+        return token.text
+
+    def _decoded(self, run: re.Match[str], position: int) -> str:
+        """A run of escaped bytes as the characters that they encode in UTF-8."""
+        if run.group("bytes") is None:
+            return run.group()
+        try:
+            return bytes(
+                int(one[2:], 16) if one[1] == "x" else int(one[1:], 8) for one in _BYTE_ESCAPE.findall(run.group())
+            ).decode()
+        except ValueError as error:
+            raise self._error(
+                position + run.start(), f"{run.group()} is not UTF-8, no label has such a value"
+            ) from error
+
     def _syntax_error(self, message: str) -> PromqlError:
         if unknown := re.search(r"unknown function with name '([^']*)'", message):
-            return self._unsupported_function(unknown.group(1))
+            return self._unsupported("function", unknown.group(1), FUNCTIONS)
         if character := re.search(r"unexpected character(?: inside \w+)?: '(.)'", message, re.DOTALL):
             return self._error(self._sign(character.group(1)), message)
         if illegal := re.match(r"illegal regex for (.*)", message, re.DOTALL):
             return self._error(self._string(illegal.group(1)), message)
         return self._error(None, message)
 
-    def _unsupported_function(self, name: str) -> PromqlError:
+    def _unsupported(self, kind: str, name: str, supported: frozenset[str]) -> PromqlError:
+        why = "supported"
+        if name in _FLAGGED:
+            why = "supported, it is experimental in Prometheus"
+        elif name in _NATIVE_ONLY:
+            why = "supported, it needs native histograms"
         return self._error(
-            self._called(name), f"function {name!r} is not supported (supported: {', '.join(sorted(FUNCTIONS))})"
+            self._called(name), f"{kind} {name!r} is not {why} (supported: {', '.join(sorted(supported))})"
         )
 
     def _sign(self, sign: str, inside: str | None = None) -> int | None:
@@ -170,9 +235,7 @@ class _Reader:
         if isinstance(node, pp.BinaryExpr):
             return self._binary(node)
         if isinstance(node, pp.SubqueryExpr):
-            raise self._error(
-                self._sign(":", "["), "subqueries are not supported (supported: a range on a selector, like x[5m])"
-            )
+            return self._subquery(node)
         raise self._error(None, f"{type(node).__name__} is not supported")
 
     def _range(self, length: timedelta) -> int:
@@ -180,9 +243,19 @@ class _Reader:
             raise self._error(self._sign("["), "a range must be at least 1ms")
         return _milliseconds(length)
 
+    def _subquery(self, node: Any) -> Subquery:
+        operand = self._expr(node.expr)
+        step_ms = 0 if node.step is None else _milliseconds(node.step)
+        if node.step is not None and step_ms < 1:
+            raise self._error(self._sign(":", "["), "the step of a subquery must be at least 1ms")
+        found = Subquery(operand, self._range(node.range), step_ms, _offset(node), _moment(node))
+        if found.range_ms // found.resolution_ms > MAX_SUBQUERY_STEPS:
+            raise self._error(
+                self._sign(":", "["), f"more than {MAX_SUBQUERY_STEPS} steps in a subquery are not supported"
+            )
+        return found
+
     def _selector(self, node: Any, range_ms: int) -> Selector:
-        if node.at is not None:
-            raise self._error(self._sign("@"), "the modifier '@' is not supported (supported: offset)")
         if node.matchers.or_matchers:
             raise self._error(
                 self._word("or", "{"),
@@ -192,7 +265,7 @@ class _Reader:
         if node.name is not None:
             matchers.insert(0, Matcher(METRIC_NAME, "=", node.name))
         matchers.sort(key=lambda m: not (m.name == METRIC_NAME and m.op == "="))
-        return Selector(tuple(matchers), range_ms, _milliseconds(node.offset) if node.offset is not None else 0)
+        return Selector(tuple(matchers), range_ms, _offset(node), _moment(node))
 
     def _matcher(self, node: Any) -> Matcher:
         try:
@@ -203,10 +276,10 @@ class _Reader:
     def _aggregation(self, node: Any) -> Aggregation:
         op = str(node.op)
         if op not in AGGREGATIONS:
-            raise self._error(
-                self._called(op), f"aggregation {op!r} is not supported (supported: {', '.join(sorted(AGGREGATIONS))})"
-            )
+            raise self._unsupported("aggregation", op, AGGREGATIONS)
         param = None if node.param is None else self._expr(node.param)
+        if op == "count_values" and param == String(""):
+            raise self._error(self._string(""), "count_values: a label must have a name")
         if node.modifier is None:
             return Aggregation(op, self._expr(node.expr), param)
         without = node.modifier.type == pp.AggModifierType.Without
@@ -215,14 +288,22 @@ class _Reader:
     def _call(self, node: Any) -> Call:
         name = node.func.name
         if name not in FUNCTIONS:
-            raise self._unsupported_function(name)
+            raise self._unsupported("function", name, FUNCTIONS)
         call = Call(name, tuple(self._expr(arg) for arg in node.args))
-        if name == "label_replace" and isinstance(pattern := call.args[4], String):
+        if name in ("label_replace", "label_join"):
+            self._check_labels(call)
+        return call
+
+    def _check_labels(self, call: Call) -> None:
+        """What Prometheus finds wrong with the texts of label_replace and label_join only when it evaluates them."""
+        texts = [arg.value for arg in call.args[1:] if isinstance(arg, String)]
+        if "" in (texts[:1] if call.function == "label_replace" else (texts[0], *texts[2:])):
+            raise self._error(self._called(call.function), f"{call.function}: a label must have a name")
+        if call.function == "label_replace":
             try:
-                compile_regex(pattern.value)
+                compile_regex(texts[3])
             except MatcherError as error:
                 raise self._error(self._string(error.pattern), f"label_replace: {error}") from error
-        return call
 
     def _binary(self, node: Any) -> Binary:
         op = str(node.op)
@@ -242,6 +323,18 @@ class _Reader:
 def _number(value: float) -> Number:
     """NaN as the one object that compares equal to itself inside a tree."""
     return Number(math.nan if math.isnan(value) else value)
+
+
+def _offset(node: Any) -> int:
+    return 0 if node.offset is None else _milliseconds(node.offset)
+
+
+def _moment(node: Any) -> At:
+    """What ``@`` says; the text has the milliseconds of a moment exact."""
+    if node.at is None:
+        return None
+    text = str(node.at).removeprefix("@ ")
+    return Edge(text.removesuffix("()")) if text.endswith("()") else int(text.replace(".", ""))
 
 
 def _milliseconds(length: timedelta) -> int:

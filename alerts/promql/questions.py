@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from alerts.promql.errors import PromqlError
-from alerts.promql.syntax import COMPARISONS, Aggregation, Binary, Call, Expr, Negation, Selector, children
+from alerts.promql.syntax import COMPARISONS, Aggregation, Binary, Call, Expr, Negation, Selector, Subquery, children
 from alerts.promql.text import to_text
 from exporter.series import Matcher
 
@@ -21,15 +21,42 @@ def selectors(expr: Expr) -> tuple[Selector, ...]:
     return tuple(found for child in children(expr) for found in selectors(child))
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The past that a selector reads, as seen from the moment of evaluation: ``range_ms`` up to ``offset_ms`` ago (below 0: ahead).
+
+    The subqueries around the selector are in it, the look-back of instant selectors is not.
+    """
+
+    range_ms: int = 0
+    offset_ms: int = 0
+
+    def through(self, node: Selector | Subquery) -> Window:
+        """What a selector or subquery inside this window reads. One that ``@`` pins is read once, for the query's own moment."""
+        outer = self if node.at is None else Window()
+        return Window(outer.range_ms + node.range_ms, outer.offset_ms + node.offset_ms)
+
+
+def windows(expr: Expr, inside: Window = Window()) -> Iterator[tuple[Selector, Window]]:
+    """Every selector with its window, in the order of the text."""
+    if isinstance(expr, Selector):
+        yield expr, inside.through(expr)
+    else:
+        inner = inside.through(expr) if isinstance(expr, Subquery) else inside
+        for child in children(expr):
+            yield from windows(child, inner)
+
+
 def longest_windows(exprs: Iterable[Expr]) -> dict[str | None, float]:
-    """Seconds of the past that the expressions select, by metric: range plus offset, look-back not counted.
+    """Seconds of the past that the expressions select, by metric: ranges, those of subqueries too, plus offsets; look-back not counted.
 
     The key None stands for selectors that name no metric.
     """
     longest: dict[str | None, float] = {}
     for expr in exprs:
-        for selector in selectors(expr):
-            longest[selector.name] = max(longest.get(selector.name, 0.0), selector.range + max(selector.offset, 0.0))
+        for selector, window in windows(expr):
+            seconds = (window.range_ms + max(window.offset_ms, 0)) / 1000
+            longest[selector.name] = max(longest.get(selector.name, 0.0), seconds)
     return longest
 
 
@@ -56,8 +83,8 @@ def bind(expr: Expr, values: Mapping[str, str]) -> Expr:
 def _bound(expr: Expr, values: Mapping[str, str]) -> Expr:
     if isinstance(expr, Selector):
         return replace(expr, matchers=tuple(_bound_matcher(m, values) for m in expr.matchers))
-    if isinstance(expr, Negation):
-        return Negation(_bound(expr.operand, values))
+    if isinstance(expr, Negation | Subquery):
+        return replace(expr, operand=_bound(expr.operand, values))
     if isinstance(expr, Aggregation):
         param = None if expr.param is None else _bound(expr.param, values)
         return replace(expr, operand=_bound(expr.operand, values), param=param)
@@ -113,6 +140,8 @@ def _count_directions(expr: Expr) -> frozenset[int]:
         if expr.function == "count_over_time":
             return frozenset({1})
         return frozenset[int]().union(*map(_count_directions, expr.args))
+    if isinstance(expr, Subquery):
+        return _count_directions(expr.operand)
     if isinstance(expr, Negation):
         return _turned(_count_directions(expr.operand))
     if isinstance(expr, Binary):

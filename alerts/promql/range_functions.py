@@ -9,22 +9,32 @@ import numpy as np
 
 from alerts.promql import numbers
 from alerts.promql.batch import EMPTY, WITHOUT_NAME, Vec
-from alerts.promql.values import Floats, Index, Mask
+from alerts.promql.values import Floats, Index, Mask, Times
 from alerts.promql.windows import Windows
 
 
-def apply(function: str, windows: Windows, q: float = 0.0) -> Vec:
-    """The function's value for each series that has enough samples; ``q`` is quantile_over_time's."""
+def apply(function: str, windows: Windows, number: float = 0.0, *, at_ms: int) -> Vec:
+    """The function's value at a moment for each series that has enough samples.
+
+    ``number`` is quantile_over_time's quantile or the seconds that predict_linear looks ahead.
+    """
     windows = windows.at_least(_LEAST.get(function, 1))
     if not len(windows):
         return EMPTY
-    values = (
-        numbers.quantiles(q, windows.values, windows.starts)
-        if function == "quantile_over_time"
-        else _FUNCTIONS[function](windows)
+    keeps_name = function in ("last_over_time", "first_over_time")
+    return Vec(
+        windows.batch if keeps_name else windows.batch.group(WITHOUT_NAME).batch(),
+        _values(function, windows, number, at_ms),
     )
-    batch = windows.batch if function == "last_over_time" else windows.batch.group(WITHOUT_NAME).batch()
-    return Vec(batch, values)
+
+
+def _values(function: str, windows: Windows, number: float, at_ms: int) -> Floats:
+    if function == "quantile_over_time":
+        return numbers.quantiles(number, windows.values, windows.starts)
+    if function == "predict_linear":
+        slope, now = _line(windows, np.full(len(windows), at_ms))
+        return slope * number + now
+    return _FUNCTIONS[function](windows)
 
 
 # --- neighbours inside a series ---------------------------------------------------------------------------------------------------------------
@@ -119,7 +129,32 @@ def _idelta(windows: Windows) -> Floats:
     return windows.values[last] - windows.values[last - 1]
 
 
-_LEAST: Final = dict.fromkeys(("rate", "increase", "delta", "irate", "idelta"), 2)
+def _line(windows: Windows, zero: Times) -> tuple[Floats, Floats]:
+    """Least squares: the slope per second of each series, and the line's value at the series' own moment ``zero`` (milliseconds).
+
+    Equal values have the slope 0 exactly, unless they are infinite.
+    """
+    starts, total = windows.starts, len(windows.values)
+    size = numbers.counts(starts, total)
+    x, y = (windows.timestamps - np.repeat(zero, size)) / 1000, windows.values
+    sum_x, sum_y = numbers.sums(x, starts), numbers.sums(y, starts)
+    covariance = numbers.sums(x * y, starts) - sum_x * sum_y / size
+    slope = covariance / (numbers.sums(x * x, starts) - sum_x * sum_x / size)
+    value = sum_y / size - slope * sum_x / size
+    first = windows.values[starts]
+    level = np.logical_and.reduceat((y == np.repeat(first, size)) | _firsts(windows), starts)
+    endless = np.isinf(first)
+    return (
+        np.where(level, np.where(endless, np.nan, 0.0), slope),
+        np.where(level, np.where(endless, np.nan, first), value),
+    )
+
+
+def _deriv(windows: Windows) -> Floats:
+    return _line(windows, windows.timestamps[windows.starts])[0]
+
+
+_LEAST: Final = dict.fromkeys(("rate", "increase", "delta", "irate", "idelta", "deriv", "predict_linear"), 2)
 """Samples that a function needs, where it is more than one."""
 
 _FUNCTIONS: Final[dict[str, Callable[[Windows], Floats]]] = {
@@ -128,6 +163,7 @@ _FUNCTIONS: Final[dict[str, Callable[[Windows], Floats]]] = {
     "delta": _delta,
     "irate": _irate,
     "idelta": _idelta,
+    "deriv": _deriv,
     "changes": _changes,
     "resets": lambda w: _count(_falls(w), w.starts),
     "avg_over_time": lambda w: numbers.means(w.values, w.starts),
@@ -135,6 +171,7 @@ _FUNCTIONS: Final[dict[str, Callable[[Windows], Floats]]] = {
     "max_over_time": lambda w: numbers.maxima(w.values, w.starts),
     "sum_over_time": lambda w: numbers.sums(w.values, w.starts),
     "count_over_time": lambda w: numbers.counts(w.starts, len(w.values)).astype(np.float64),
+    "first_over_time": lambda w: w.values[w.starts],
     "last_over_time": _last,
     "stddev_over_time": lambda w: np.sqrt(numbers.variances(w.values, w.starts)),
     "stdvar_over_time": lambda w: numbers.variances(w.values, w.starts),

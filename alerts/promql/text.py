@@ -8,14 +8,17 @@ import re
 from alerts.promql.syntax import (
     PRECEDENCE,
     Aggregation,
+    At,
     Binary,
     Call,
+    Edge,
     Expr,
     Matching,
     Negation,
     Number,
     Selector,
     String,
+    Subquery,
 )
 from exporter.series import METRIC_NAME, Matcher
 
@@ -36,6 +39,8 @@ def to_text(expr: Expr) -> str:
         return quoted(expr.value)
     if isinstance(expr, Selector):
         return _selector(expr)
+    if isinstance(expr, Subquery):
+        return _subquery(expr)
     if isinstance(expr, Negation):
         return f"-{_operand(expr.operand, tight=PRECEDENCE['^'])}"
     if isinstance(expr, Aggregation):
@@ -80,9 +85,27 @@ def _selector(selector: Selector) -> str:
         text += f"{{{', '.join(map(_matcher, rest))}}}"
     if selector.range_ms:
         text += f"[{duration(selector.range_ms)}]"
-    if selector.offset_ms:
-        sign = "-" if selector.offset_ms < 0 else ""
-        text += f" offset {sign}{duration(abs(selector.offset_ms))}"
+    return text + _moved(selector.at, selector.offset_ms)
+
+
+def _subquery(expr: Subquery) -> str:
+    whole = isinstance(expr.operand, Call) or (
+        isinstance(expr.operand, Selector) and not _moved(expr.operand.at, expr.operand.offset_ms)
+    )
+    inner = to_text(expr.operand) if whole else f"({to_text(expr.operand)})"
+    step = duration(expr.step_ms) if expr.step_ms else ""
+    return f"{inner}[{duration(expr.range_ms)}:{step}]{_moved(expr.at, expr.offset_ms)}"
+
+
+def _moved(at: At, offset_ms: int) -> str:
+    """The modifiers that move a selector or subquery in time."""
+    text = ""
+    if isinstance(at, Edge):
+        text = f" @ {at.value}()"
+    elif at is not None:
+        text = f" @ {at // 1000}.{at % 1000:03}" if at >= 0 else f" @ -{-at // 1000}.{-at % 1000:03}"
+    if offset_ms:
+        text += f" offset {'-' if offset_ms < 0 else ''}{duration(abs(offset_ms))}"
     return text
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alerts.promql.batch import Batch
+from alerts.promql.batch import Batch, Vec
 from alerts.promql.values import Floats, Index, Mask, Times
 from exporter.series import Labels, Series, is_stale
 
@@ -89,6 +89,31 @@ class Columns:
         return Windows(
             self.batch.where(present), self.timestamps[members], self.values[members], starts, start_ms, end_ms
         )
+
+
+def stacked(
+    steps: Sequence[tuple[int, Vec]], batch_of: Callable[[list[Labels]], Batch], start_ms: int, end_ms: int
+) -> Windows:
+    """Vectors at ascending moments (milliseconds) as one run of samples per label set."""
+    numbers: dict[Labels, int] = {}
+    of_root: dict[int, Index] = {}
+    owners: list[Index] = [np.empty(0, np.intp)]
+    for _, vec in steps:
+        root = vec.batch.root
+        ids = of_root.get(id(root))
+        if ids is None:
+            ids = of_root[id(root)] = np.array(
+                [numbers.setdefault(one, len(numbers)) for one in root.labels], dtype=np.intp
+            )
+        owners.append(ids if vec.batch.index is None else ids[vec.batch.index])
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    times = np.repeat(np.array([at for at, _ in steps], dtype=np.int64), [len(vec) for _, vec in steps])
+    values = np.concatenate([np.empty(0), *(vec.values for _, vec in steps)])
+    counts = np.bincount(owner, minlength=len(numbers))
+    present = counts > 0
+    labels = [one for one, there in zip(numbers, present.tolist(), strict=True) if there]
+    return Windows(batch_of(labels), times[order], values[order], _starts(counts[present]), start_ms, end_ms)
 
 
 def _starts(counts: Index) -> Index:

@@ -90,8 +90,11 @@ def test_a_file_is_read() -> None:
         ),
         (alert("kafka_brokers <"), 5, "A", "expr:"),
         (alert("kafka_brokers[5m]"), 5, "A", "needs an instant vector"),
-        (alert("max_over_time(kafka_brokers[5m:1m])"), 5, "A", "subqueries are not supported"),
-        (alert("histogram_quantile(0.9, kafka_brokers)"), 5, "A", "'histogram_quantile' is not supported"),
+        (alert("mad_over_time(kafka_brokers[5m])"), 5, "A", "'mad_over_time' is not supported, it is experimental"),
+        (alert("histogram_quantile(0.9, kafka_brokers)"), 4, "A", "no label 'le'"),
+        (alert("max_over_time((kafka_broker > 1)[5m:1m])"), 4, "A", "did you mean 'kafka_brokers'?"),
+        (alert("kafka_brokers @ 1609746000 > 1"), 4, "A", "'@ 1609746000' is a fixed moment"),
+        (alert("max_over_time(kafka_brokers[5m:1m] @ 1.5)"), 4, "A", "'@ 1.5' is a fixed moment"),
         (alert("kafka_broker > 1"), 4, "A", "did you mean 'kafka_brokers'?"),
         (alert('kafka_broker_up{brokr="1"}'), 4, "A", "kafka_broker_up has no label 'brokr'"),
         (alert("sum by (topic) (kafka_broker_up)"), 4, "A", "no label 'topic'"),
@@ -204,6 +207,30 @@ def test_inputs_follow_the_labels() -> None:
     ]
     needs = only(load(alert("kafka_log_dir_online == 0 and on (cluster) kafka_log_dir_total_bytes > 1"))).needs
     assert [sorted(n.narrowed) for n in needs] == [["broker", "cluster"], ["cluster"]]
+
+
+def test_subqueries_widen_what_a_rule_needs() -> None:
+    expr = "max_over_time(kafka_brokers[1h:1m] offset 5m) > 3 and min_over_time(rate(klaxon_kafka_requests_total[5m])[10m:]) > 1"
+    rules = load(alert(expr))
+    assert [(n.metric, n.range_ms, n.offset_ms) for n in only(rules).needs] == [
+        ("kafka_brokers", 3_600_000, 300_000),
+        ("klaxon_kafka_requests_total", 900_000, 0),
+    ]
+    kept = rules.history_requirements()
+    assert kept["kafka_brokers"] == 3600 + 300 + 300 and kept["klaxon_kafka_requests_total"] == 900 + 300
+    (need,) = only(load(alert("max_over_time((kafka_brokers @ end())[1h:1m]) > 3"))).needs
+    assert (need.range_ms, need.offset_ms) == (0, 0)
+
+
+def test_labels_that_functions_take_and_leave() -> None:
+    for expr in (
+        "predict_linear(kafka_log_dir_usable_bytes[1h], 3600) < 0",
+        "kafka_log_dir_online == 0 and on () day_of_week() > 0",
+        "deriv(kafka_log_dir_usable_bytes[1h:1m]) < 0 and on () (vector(pi()) > 3)",
+    ):
+        load(alert(expr, "    annotations: {a: '{{ $value }}'}"))
+    with pytest.raises(RuleError, match=r"labels\.topic is always empty"):
+        load(alert("deriv(kafka_log_dir_usable_bytes[1h:1m]) < 0", "    annotations: {a: '{{ $labels.topic }}'}"))
 
 
 def test_what_a_recorded_series_needs_is_what_its_rule_needs() -> None:

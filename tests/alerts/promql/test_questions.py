@@ -14,9 +14,9 @@ from alerts.promql.text import to_text
 
 def test_selectors_come_in_the_order_of_the_text() -> None:
     found = selectors(parse('topk(scalar(n), rate(a{x="1"}[5m] offset 1m)) > on (x) group_left () {__name__=~"b.*"}'))
-    assert [(s.name, s.range, s.offset, len(s.matchers)) for s in found] == [
+    assert [(s.name, s.range_ms, s.offset_ms, len(s.matchers)) for s in found] == [
         ("n", 0, 0, 1),
-        ("a", 300, 60, 2),
+        ("a", 300_000, 60_000, 2),
         (None, 0, 0, 1),
     ]
 
@@ -31,6 +31,21 @@ def test_longest_windows_count_range_and_offset() -> None:
     assert longest_windows(exprs) == {"a": 900.0, "b": 0.0, None: 1.0}
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("max_over_time(rate(a[5m])[1h:1m])", 3900.0),
+        ("max_over_time(rate(a[5m] offset 1m)[1h:] offset 2m)", 4080.0),
+        ("max_over_time((a offset -30m)[1h:])", 3600.0),
+        ("max_over_time(min_over_time(a[10m:1m])[1h:1m])", 4200.0),
+        ("max_over_time((a @ end() offset 1m)[1h:1m])", 60.0),
+        ("max_over_time(min_over_time(a[10m:1m] @ end())[1h:1m])", 600.0),
+    ],
+)
+def test_subqueries_widen_the_windows_inside(text: str, seconds: float) -> None:
+    assert longest_windows([parse(text)]) == {"a": seconds}
+
+
 def test_names_are_bound_inside_matchers_only() -> None:
     expr = parse('label_replace(a{broker="$broker",host=~"$host:.*$",c!="$broker"}, "x", "$1", "broker", "(.*)") > 2')
     assert variables(expr) == {"broker", "host"}
@@ -40,7 +55,7 @@ def test_names_are_bound_inside_matchers_only() -> None:
 
 
 def test_binding_reaches_every_kind_of_node() -> None:
-    text = 'sum by (a) (-rate(x{b="$v"}[5m])) + on (a) topk(scalar(y{b="$v"}), z{b="$v"}) unless absent(q{b="$v"})'
+    text = 'sum by (a) (-rate(x{b="$v"}[5m])) + on (a) topk(scalar(y{b="$v"}), z{b="$v"}) unless absent(q{b="$v"}) > max_over_time(p{b="$v"}[5m:])'
     assert bind(parse(text), {"v": "7"}) == parse(text.replace("$v", "7"))
 
 
@@ -77,6 +92,9 @@ def test_a_bound_value_matches_itself_alone(value: str) -> None:
         "count_over_time(x[5m]) < 10",
         "y and (count(x) < 3)",
         "max(count by (a) (x)) < 2",
+        "max_over_time(count(x)[5m:]) < 2",
+        "count_over_time((x == 1)[5m:]) < 2",
+        "sum_over_time(absent(x)[5m:]) > 3",
     ],
 )
 def test_rests_on_absence(text: str) -> None:

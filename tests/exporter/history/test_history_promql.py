@@ -23,6 +23,13 @@ EXPRESSIONS = (
     "count_over_time(kafka_broker_up[3m]) > 2",
     "kafka_broker_up offset 1m",
     "changes(kafka_broker_up[10m])",
+    "kafka_broker_up offset -1m",
+    "sum_over_time(kafka_broker_up[2m] offset -1m)",
+    "max_over_time(sum by (cluster) (kafka_broker_up)[10m:1m])",
+    "sum_over_time(rate(kafka_topic_partition_current_offset[2m])[5m:30s] offset 3m)",
+    "min_over_time((kafka_broker_up @ end())[5m:])",
+    "deriv(kafka_topic_partition_current_offset[5m])",
+    "timestamp(kafka_broker_up @ end() offset 2m)",
 )
 
 
