@@ -7,6 +7,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from alerts.diagnosis.postings import Posting
-from alerts.notify.alertmanager import Alertmanagers, Queue, as_json, is_refusal
+from alerts.notify.alertmanager import as_json
 from alerts.notify.config import AlertmanagerPeer
+from alerts.notify.delivery import Delivery
+from alerts.notify.http import is_refusal
+from alerts.notify.sender import Queue
 from exporter.metrics.catalogue import PROCESS_ROWS
 from tests.alertmanager import wait_until
 
@@ -37,6 +41,8 @@ class Server:
 
     def __init__(self) -> None:
         self.answer: Callable[[list[str]], int] = lambda _: 200
+        self.clock: Callable[[], float] = lambda: NOW
+        self.retry_after = ""
         self.requests: list[tuple[str, dict[str, str], list[dict[str, Any]]]] = []
         outer = self
 
@@ -47,7 +53,10 @@ class Server:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.requests.append((self.path, dict(self.headers), body))
                 status = outer.answer([a["labels"]["alertname"] for a in body])
-                self.send_response(status)
+                self.send_response_only(status)
+                self.send_header("Date", formatdate(outer.clock(), usegmt=True))
+                if outer.retry_after:
+                    self.send_header("Retry-After", outer.retry_after)
                 if status // 100 == 3:
                     self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
@@ -74,20 +83,21 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alerts.notify.alertmanager.FIRST_PAUSE", 0.05)
-    monkeypatch.setattr("alerts.notify.alertmanager.LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("alerts.notify.sender.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("alerts.notify.sender.LONGEST_PAUSE", 0.1)
 
 
-Start = Callable[..., tuple[Alertmanagers, CollectorRegistry]]
+Start = Callable[..., tuple[Delivery, CollectorRegistry]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     running = []
 
-    def begin(*peers: AlertmanagerPeer) -> tuple[Alertmanagers, CollectorRegistry]:
+    def begin(*peers: AlertmanagerPeer) -> tuple[Delivery, CollectorRegistry]:
         registry = CollectorRegistry()
-        box = Alertmanagers(peers, registry, lambda: NOW)
+        box = Delivery(registry, lambda: NOW)
+        box.use(peers)
         box.start()
         running.append(box)
         return box, registry
@@ -97,7 +107,7 @@ def start() -> Iterator[Start]:
         box.stop(0.2)
 
 
-def emptied(box: Alertmanagers) -> None:
+def emptied(box: Delivery) -> None:
     wait_until("the queues are empty", lambda: not any(box.pending().values()), 10)
 
 
@@ -112,10 +122,11 @@ def test_what_speaks_of_the_way_is_tried_again(server: Server, start: Start, sta
     assert len(server.requests) == 3
     peer = {"peer": server.url[7:]}
     assert registry.get_sample_value("klaxon_notifications_total", peer) == 1
-    assert registry.get_sample_value("klaxon_notifications_failed_total", peer) == 2
+    failed = registry.get_sample_value("klaxon_notifications_failed_total", {**peer, "reason": f"http_{status}"})
+    assert failed == 2
     assert registry.get_sample_value("klaxon_notifications_dropped_total", peer) == 0
-    assert registry.get_sample_value("klaxon_alertmanager_up", peer) == 1
-    assert registry.get_sample_value("klaxon_alertmanager_last_success_timestamp_seconds", peer) == NOW
+    assert registry.get_sample_value("klaxon_notify_up", peer) == 1
+    assert registry.get_sample_value("klaxon_notify_last_success_timestamp_seconds", peer) == NOW
 
 
 @pytest.mark.parametrize("bad", [["B0"], ["B7"], ["B0", "B3", "B9"], [f"B{i}" for i in range(10)]])
@@ -142,10 +153,10 @@ def test_one_peer_that_is_away_holds_up_no_other(server: Server, start: Start) -
     wait_until("the living peer has it", lambda: box.pending()[server.url[7:]] == 0, 10)
     wait_until(
         "the other is down",
-        lambda: registry.get_sample_value("klaxon_notifications_failed_total", {"peer": away.name}) != 0,
+        lambda: failed(registry, away.name, "connection") > 0,
     )
     assert box.pending()[away.name] == 1
-    assert registry.get_sample_value("klaxon_alertmanager_up", {"peer": away.name}) == 0
+    assert registry.get_sample_value("klaxon_notify_up", {"peer": away.name}) == 0
 
 
 @pytest.mark.usefixtures("quick")
@@ -174,6 +185,7 @@ def test_prefix_and_login(server: Server, start: Start, tmp_path: Path) -> None:
     box, _ = start(basic, bearer, plain)
     box.post([posting("A")])
     emptied(box)
+    assert {path for path, _, _ in server.requests} == {f"/{p}/api/v2/alerts" for p in ("am", "b", "c")}
     sent = {path: headers.get("Authorization") for path, headers, _ in server.requests}
     assert sent == {
         "/am/api/v2/alerts": "Basic " + base64.b64encode(b"k:geheim").decode(),
@@ -217,7 +229,7 @@ def test_changed_tls_files_are_taken_up(start: Start, tmp_path: Path) -> None:
             emptied(box)
         assert server.connections == 1
         assert [line["event"] for line in told] == [
-            "a TLS file of an alertmanager has changed and cannot be used; a kept connection goes on"
+            "a TLS file of a peer has changed and cannot be used; a kept connection goes on"
         ]
         server.use(second)
         second.cert_pem.write_to_path(ca)
@@ -258,7 +270,7 @@ def test_secret_that_cannot_be_read_is_tried_again(server: Server, start: Start,
     box.post([posting("A")])
     wait_until(
         "it failed",
-        lambda: registry.get_sample_value("klaxon_notifications_failed_total", {"peer": server.url[7:]}) != 0,
+        lambda: failed(registry, server.url[7:], "secret") > 0,
     )
     written = tmp_path / "written"
     written.write_text("abc")
@@ -268,15 +280,20 @@ def test_secret_that_cannot_be_read_is_tried_again(server: Server, start: Start,
 
 
 def test_stop_sends_what_is_left(server: Server) -> None:
-    box = Alertmanagers([AlertmanagerPeer(url=server.url)], CollectorRegistry(), lambda: NOW)
+    box = Delivery(CollectorRegistry(), lambda: NOW)
+    box.use([AlertmanagerPeer(url=server.url)])
     box.post([posting(f"A{i}") for i in range(200)])
     box.start()
     box.stop()
     assert sum(len(b) for _, _, b in server.requests) == 200
 
 
+def failed(registry: CollectorRegistry, peer: str, reason: str) -> float:
+    return registry.get_sample_value("klaxon_notifications_failed_total", {"peer": peer, "reason": reason}) or 0.0
+
+
 def up(registry: CollectorRegistry, peer: AlertmanagerPeer) -> float | None:
-    return registry.get_sample_value("klaxon_alertmanager_up", {"peer": peer.name})
+    return registry.get_sample_value("klaxon_notify_up", {"peer": peer.name})
 
 
 @pytest.mark.usefixtures("quick")
@@ -355,7 +372,7 @@ def test_bad_configuration_says_what_would_be_right(section: dict[str, Any], sai
 
 def test_metrics_stand_in_the_catalogue() -> None:
     registry = CollectorRegistry()
-    Alertmanagers([AlertmanagerPeer(url="http://a:9093")], registry, lambda: NOW)
+    Delivery(registry, lambda: NOW).use([AlertmanagerPeer(url="http://a:9093")])
     rows = {row.name: row for row in PROCESS_ROWS}
     for family in registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
