@@ -1,0 +1,174 @@
+"""Two Klaxons on recorded faults, polling at different moments, before one real Alertmanager: it tells people what it would tell of one, and nothing flaps."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from alerts.diagnosis.desk import Desk, Surroundings
+from alerts.diagnosis.incidents import Settings
+from alerts.diagnosis.shown import Shown
+from alerts.diagnosis.walk import World
+from alerts.model import Incident
+from alerts.notify.alertmanager import Alertmanager
+from alerts.notify.config import AlertmanagerPeer
+from alerts.notify.delivery import Delivery
+from alerts.promql.evaluate import Evaluator
+from klaxon.config import Loaded, build
+from klaxon.daemon import requirements
+from tests.alertmanager import NO_BINARY, CountingWebhook, RealAlertmanager, binary, wait_until
+from tests.alerts.engine.test_traces import recorded as as_recorded
+from tests.alerts.rules.test_rules import NoBook
+from tests.replay import TRACES, Frame, Replay, with_gaps
+
+pytestmark = [pytest.mark.prometheus, pytest.mark.skipif(binary() is None, reason=NO_BINARY)]
+
+FAULTS = sorted(path.name.removesuffix(".jsonl.gz") for path in TRACES.glob("*.jsonl.gz"))
+LOADED: Loaded = build({"clusters": {"orders": {"bootstrap_servers": ["kafka-1:9092"]}}}, Path.cwd())
+
+
+class Incidents:
+    """A book in memory."""
+
+    def load_incidents(self) -> Sequence[Incident]:
+        return ()
+
+    def save_incidents(self, incidents: Sequence[Incident]) -> None: ...
+
+
+class Klaxon:
+    """Engine, desk and delivery on the clock of the frames; ``instance`` is None for one alone."""
+
+    def __init__(self, instance: int | None, alertmanager: RealAlertmanager) -> None:
+        peer = AlertmanagerPeer(url=alertmanager.url)
+        self.delivery = Delivery(CollectorRegistry(), time.time)
+        self.delivery.use([peer])
+        self.delivery.start()
+        self._asks = Alertmanager(peer, None, time.time)
+        self.replay = Replay(LOADED.rules, NoBook)  # type: ignore[arg-type]
+        self.replay.history.keep(requirements(LOADED))
+        evaluator = Evaluator(self.replay.history)
+        surroundings = Surroundings(
+            lambda cluster, at: World(evaluator, at, self.replay.coverage.get(cluster), "kafka-1:9092"),
+            lambda cluster, names: None,
+            lambda cluster, names, since: True,
+            lambda: self.replay.now,
+            lambda wanted: Shown(self.replay.now, self._asks.shown()) if wanted else None,
+        )
+        self.desk = Desk(LOADED.trees, Incidents(), self.delivery, surroundings, Settings(instance=instance))
+
+    def takes(self, frame: Frame) -> None:
+        """One moment, until Alertmanager has what there is to say about it."""
+        self.replay.feed(frame)
+        self.desk.tick(self.replay.engine.alerts())
+        wait_until("what is said is taken", lambda: not any(self.delivery.pending().values()))
+
+    def stop(self) -> None:
+        self.delivery.stop(1.0)
+        self._asks.close()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Callable[[], tuple[RealAlertmanager, CountingWebhook]]]:
+    running: list[tuple[RealAlertmanager, CountingWebhook]] = []
+
+    def begin() -> tuple[RealAlertmanager, CountingWebhook]:
+        webhook = CountingWebhook()
+        webhook.__enter__()
+
+        def quick(config: dict[str, object]) -> None:
+            route = config["route"]
+            assert isinstance(route, dict)
+            route["group_interval"] = "1s"
+
+        alertmanager = RealAlertmanager(tmp_path / f"alertmanager-{len(running)}", webhook, quick).start()
+        running.append((alertmanager, webhook))
+        return alertmanager, webhook
+
+    yield begin
+    for alertmanager, webhook in running:
+        alertmanager.stop()
+        webhook.__exit__(None, None, None)
+
+
+def recorded(fault: str) -> list[Frame]:
+    """The trace, as if it had ended a while ago, and quiet afterwards for as long as an incident needs to close."""
+    frames = as_recorded(TRACES / f"{fault}.jsonl.gz")
+    shift = time.time() - 3600 - frames[-1].at
+    quiet = [moved(frames[-1], shift + 2.5 * (i + 1)) for i in range(60)]
+    return [*(moved(frame, shift) for frame in frames), *quiet]
+
+
+def moved(frame: Frame, seconds: float) -> Frame:
+    taken = {c: {s: at + seconds for s, at in sources.items()} for c, sources in frame.coverage.taken_at.items()}
+    coverage = type(frame.coverage)(
+        frame.cluster, frame.coverage.at + seconds, taken, frame.coverage.expected, frame.coverage.unsupported
+    )
+    return Frame(frame.at + seconds, frame.cluster, frame.blocks, coverage)
+
+
+def told(
+    stage: Callable[[], tuple[RealAlertmanager, CountingWebhook]],
+    watched: Sequence[tuple[int | None, Iterable[Frame]]],
+) -> list[tuple[str, str, str, str]]:
+    """(receiver, firing or resolved, problem, subject) of every notification; fails if an alert vanishes and returns."""
+    alertmanager, webhook = stage()
+    klaxons = [(Klaxon(instance, alertmanager), list(frames)) for instance, frames in watched]
+    turns = sorted(
+        ((frame.at, number, frame) for number, (_, frames) in enumerate(klaxons) for frame in frames),
+        key=lambda turn: turn[:2],
+    )
+    seen: set[str] = set()
+    ended: set[str] = set()
+    try:
+        for _, number, frame in turns:
+            klaxons[number][0].takes(frame)
+            firing = {a["fingerprint"] for a in alertmanager.alerts() if a["labels"]["alertname"] != "Watchdog"}
+            assert not firing & ended, "it ended, and fires again"
+            ended |= seen - firing
+            seen |= firing
+        wait_until("all that fires is told", lambda: settled(alertmanager, webhook, seen, ended), 30)
+    finally:
+        for klaxon, _ in klaxons:
+            klaxon.stop()
+    return sorted(
+        (n.receiver, n.status, a["labels"]["alertname"], a["labels"]["subject"])
+        for n in webhook.pages()
+        for a in n.alerts
+    )
+
+
+def settled(alertmanager: RealAlertmanager, webhook: CountingWebhook, seen: set[str], ended: set[str]) -> bool:
+    quiet = {a["fingerprint"] for a in alertmanager.alerts() if a["status"]["state"] != "active"}
+    firing = {a["fingerprint"] for n in webhook.pages(status="firing") for a in n.alerts}
+    resolved = {a["fingerprint"] for n in webhook.pages(status="resolved") for a in n.alerts}
+    return seen - ended - quiet <= firing and firing & ended <= resolved
+
+
+def shares(frames: Sequence[Frame], rng: random.Random) -> list[tuple[int | None, Iterable[Frame]]]:
+    """Each Klaxon polls at its own moments and stands still now and then."""
+    return [(n, with_gaps(frames[n::2], rng, share=0.05, longest=3)) for n in (0, 1)]
+
+
+@pytest.mark.parametrize("fault", FAULTS[:5])
+def test_two_tell_what_one_tells(stage: Callable[[], tuple[RealAlertmanager, CountingWebhook]], fault: str) -> None:
+    frames = recorded(fault)
+    alone = told(stage, [(None, frames)])
+    assert any(status == "firing" for _, status, _, _ in alone)
+    assert told(stage, shares(frames, random.Random(fault))) == alone
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("seed", range(4))
+def test_two_tell_what_one_tells_however_they_poll(
+    stage: Callable[[], tuple[RealAlertmanager, CountingWebhook]], fault: str, seed: int
+) -> None:
+    frames = recorded(fault)
+    alone = told(stage, [(None, frames)])
+    assert told(stage, shares(frames, random.Random(f"{fault} {seed}"))) == alone
