@@ -6,7 +6,9 @@ import base64
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -378,3 +380,79 @@ def test_metrics_stand_in_the_catalogue() -> None:
         name = family.name + ("_total" if family.type == "counter" else "")
         assert rows[name].help == family.documentation
         assert rows[name].type == family.type
+
+
+# --- the way to it
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_peer_that_asks_to_wait_is_left_alone_so_long(
+    server: Server, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alerts.notify.sender.LONGEST_PAUSE", 1.0)
+    answers = [429]
+    server.retry_after = "1"
+    server.answer = lambda _: answers.pop(0) if answers else 200
+    box, _ = start(AlertmanagerPeer(url=server.url))
+    began = time.monotonic()
+    box.post([posting("A")])
+    emptied(box)
+    assert time.monotonic() - began >= 1.0
+
+
+def test_headers_go_with_each_request_and_are_never_shown(server: Server, start: Start) -> None:
+    peer = AlertmanagerPeer.model_validate(
+        {"url": server.url, "headers": {"X-Scope-OrgID": "kafka", "X-Key": "s3cret"}}
+    )
+    box, _ = start(peer)
+    box.post([posting("A")])
+    emptied(box)
+    headers = server.requests[0][1]
+    assert (headers["X-Scope-OrgID"], headers["X-Key"]) == ("kafka", "s3cret")
+    assert "s3cret" not in repr(peer) + str(peer) + peer.model_dump_json()
+
+
+def test_a_proxy_is_used_where_it_is_configured(server: Server, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never the environment's, unless that is asked for."""
+    by_proxy = AlertmanagerPeer(url="http://am.invalid:9093/one", proxy_url=server.url)
+    by_environment = AlertmanagerPeer(url="http://am.invalid:9093/two", proxy_from_environment=True)
+    straight = AlertmanagerPeer(url=f"{server.url}/three")
+    elsewhere = "http://127.0.0.1:9"
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", server.url)
+    box, _ = start(by_proxy, by_environment)
+    box.post([posting("A")])
+    emptied(box)
+    monkeypatch.setenv("http_proxy", elsewhere)
+    box, _ = start(straight)
+    box.post([posting("A")])
+    emptied(box)
+    assert [path for path, _, _ in sorted(server.requests, key=lambda r: r[0])] == [
+        "/three/api/v2/alerts",
+        "http://am.invalid:9093/one/api/v2/alerts",
+        "http://am.invalid:9093/two/api/v2/alerts",
+    ]
+
+
+@pytest.mark.parametrize("ahead", [0.0, 1.0, 90.0, -90.0, 7200.0, -7200.0])
+def test_everything_is_said_by_the_peers_clock(server: Server, start: Start, ahead: float) -> None:
+    """Nothing begins or ends in its future, and what fires outlives the next word; ``ahead`` is our clock."""
+    server.clock = lambda: NOW - ahead
+    with structlog.testing.capture_logs() as told:
+        box, registry = start(AlertmanagerPeer(url=server.url))
+        box.post([posting("A")])
+        emptied(box)
+        box.post([posting("A", starts_at=NOW - 1), posting("B", starts_at=NOW - 1, resolved_at=NOW)])
+        emptied(box)
+    skew = registry.get_sample_value("klaxon_notify_clock_skew_seconds", {"peer": server.url[7:]})
+    assert skew == pytest.approx(ahead, abs=1)
+    theirs = NOW - ahead + 1.5
+    for alert in server.requests[-1][2]:
+        begins, ends = (datetime.fromisoformat(alert[key]).timestamp() for key in ("startsAt", "endsAt"))
+        assert begins <= theirs
+        if alert["labels"]["alertname"] == "A":
+            assert ends - theirs == pytest.approx(900, abs=3)
+        else:
+            assert begins <= ends <= theirs
+    assert bool([line for line in told if "clocks" in line["event"]]) == (abs(ahead) > 30)

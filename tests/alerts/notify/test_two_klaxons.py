@@ -22,9 +22,10 @@ from alerts.promql.evaluate import Evaluator
 from klaxon.config import Loaded, build
 from klaxon.daemon import requirements
 from tests.alertmanager import NO_BINARY, CountingWebhook, RealAlertmanager, binary, wait_until
+from tests.alerts.engine.test_traces import owned_by
 from tests.alerts.engine.test_traces import recorded as as_recorded
 from tests.alerts.rules.test_rules import NoBook
-from tests.replay import TRACES, Frame, Replay, with_gaps
+from tests.replay import TRACES, Frame, Replay, silenced, with_gaps
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.skipif(binary() is None, reason=NO_BINARY)]
 
@@ -96,11 +97,11 @@ def stage(tmp_path: Path) -> Iterator[Callable[[], tuple[RealAlertmanager, Count
         webhook.__exit__(None, None, None)
 
 
-def recorded(fault: str) -> list[Frame]:
+def recorded(fault: str, quiet_for: float = 150.0) -> list[Frame]:
     """The trace, as if it had ended a while ago, and quiet afterwards for as long as an incident needs to close."""
     frames = as_recorded(TRACES / f"{fault}.jsonl.gz")
     shift = time.time() - 3600 - frames[-1].at
-    quiet = [moved(frames[-1], shift + 2.5 * (i + 1)) for i in range(60)]
+    quiet = [moved(frames[-1], shift + 2.5 * (i + 1)) for i in range(int(quiet_for / 2.5))]
     return [*(moved(frame, shift) for frame in frames), *quiet]
 
 
@@ -155,12 +156,30 @@ def shares(frames: Sequence[Frame], rng: random.Random) -> list[tuple[int | None
     return [(n, with_gaps(frames[n::2], rng, share=0.05, longest=3)) for n in (0, 1)]
 
 
-@pytest.mark.parametrize("fault", FAULTS[:5])
+@pytest.mark.parametrize("fault", ["broker-stopped", "single-replica-topic"])
 def test_two_tell_what_one_tells(stage: Callable[[], tuple[RealAlertmanager, CountingWebhook]], fault: str) -> None:
     frames = recorded(fault)
     alone = told(stage, [(None, frames)])
     assert any(status == "firing" for _, status, _, _ in alone)
     assert told(stage, shares(frames, random.Random(fault))) == alone
+
+
+def blind(frames: Sequence[Frame], start: float) -> Iterator[Frame]:
+    """From then on no collector gets an answer, so alerts that fire are held."""
+    for collector in ("cluster", "topics", "legs", "departures", "log_dirs", "quorum", "jmx"):
+        frames = list(silenced(frames, collector, start, float("inf"), owned_by(collector)))
+    yield from frames
+
+
+def test_one_that_is_blind_when_it_heals_does_not_hold_what_the_other_has_ended(
+    stage: Callable[[], tuple[RealAlertmanager, CountingWebhook]],
+) -> None:
+    frames = recorded("broker-killed", quiet_for=300)
+    began = frames[0].at
+    alone = told(stage, [(None, frames)])
+    assert {status for _, status, _, _ in alone} == {"firing", "resolved"}
+    both = told(stage, [(0, frames[0::2]), (1, blind(frames[1::2], began + 100))])
+    assert [one for one in both if not one[2].startswith("Klaxon")] == alone
 
 
 @pytest.mark.proof
