@@ -208,7 +208,7 @@ def check_config(config: Annotated[Path, typer.Argument(help="Configuration file
         raise typer.Exit(FINDINGS) from None
     rules, trees = len(list(loaded.rules.alerting)), len(loaded.trees.by_name)
     print(
-        f"{config} is good: clusters {', '.join(sorted(loaded.config.clusters))}; {rules} alerting rules, {trees} trees, {len(loaded.config.alertmanagers)} Alertmanagers"
+        f"{config} is good: clusters {', '.join(sorted(loaded.config.clusters))}; {rules} alerting rules, {trees} trees, {len(loaded.config.alertmanagers)} Alertmanagers, {len(loaded.config.webhooks)} webhooks"
     )
 
 

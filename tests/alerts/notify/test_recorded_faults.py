@@ -1,4 +1,4 @@
-"""Two Klaxons on recorded faults, polling at different moments, before one real Alertmanager: it tells people what it would tell of one, and nothing flaps."""
+"""Recorded faults through engine, desk and delivery to real Alertmanagers: what people are told of each, by one Klaxon or by two that poll at different moments."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Incidents:
 class Klaxon:
     """Engine, desk and delivery on the clock of the frames; ``instance`` is None for one alone."""
 
-    def __init__(self, instance: int | None, alertmanager: RealAlertmanager) -> None:
-        peer = AlertmanagerPeer(url=alertmanager.url)
+    def __init__(self, instance: int | None, *alertmanagers: RealAlertmanager) -> None:
+        peers = [AlertmanagerPeer(url=one.url) for one in alertmanagers]
         self.delivery = Delivery(CollectorRegistry(), time.time)
-        self.delivery.use([peer])
+        self.delivery.use(peers)
         self.delivery.start()
-        self._asks = Alertmanager(peer, None, time.time)
+        self._asks = Alertmanager(peers[0], None, time.time)
         self.replay = Replay(LOADED.rules, NoBook)  # type: ignore[arg-type]
         self.replay.history.keep(requirements(LOADED))
         evaluator = Evaluator(self.replay.history)
@@ -63,11 +63,14 @@ class Klaxon:
         )
         self.desk = Desk(LOADED.trees, Incidents(), self.delivery, surroundings, Settings(instance=instance))
 
-    def takes(self, frame: Frame) -> None:
-        """One moment, until Alertmanager has what there is to say about it."""
+    def takes(self, frame: Frame, *away: RealAlertmanager) -> None:
+        """One moment, until the Alertmanagers that are there have what there is to say about it."""
         self.replay.feed(frame)
         self.desk.tick(self.replay.engine.alerts())
-        wait_until("what is said is taken", lambda: not any(self.delivery.pending().values()))
+        gone = {one.url.removeprefix("http://") for one in away}
+        wait_until(
+            "what is said is taken", lambda: not any(n for p, n in self.delivery.pending().items() if p not in gone)
+        )
 
     def stop(self) -> None:
         self.delivery.stop(1.0)
@@ -137,6 +140,10 @@ def told(
     finally:
         for klaxon, _ in klaxons:
             klaxon.stop()
+    return notified(webhook)
+
+
+def notified(webhook: CountingWebhook) -> list[tuple[str, str, str, str]]:
     return sorted(
         (n.receiver, n.status, a["labels"]["alertname"], a["labels"]["subject"])
         for n in webhook.pages()
@@ -154,6 +161,60 @@ def settled(alertmanager: RealAlertmanager, webhook: CountingWebhook, seen: set[
 def shares(frames: Sequence[Frame], rng: random.Random) -> list[tuple[int | None, Iterable[Frame]]]:
     """Each Klaxon polls at its own moments and stands still now and then."""
     return [(n, with_gaps(frames[n::2], rng, share=0.05, longest=3)) for n in (0, 1)]
+
+
+LISTED = {
+    "broker-hung": ("tickets", "KafkaBrokerUnavailable", "broker/1"),
+    "broker-killed": ("tickets", "KafkaBrokerUnavailable", "broker/1"),
+    "broker-stopped": ("tickets", "KafkaBrokerUnavailable", "broker/1"),
+    "controller-killed": ("tickets", "KafkaBrokerUnavailable", "broker/2"),
+    "log-dir-failed": ("tickets", "KafkaLogDirFailed", "broker/1"),
+    "quorum-lost": ("pager", "KafkaNoController", "cluster"),
+    "single-replica-topic": ("pager", "KafkaBrokerUnavailable", "broker/1"),
+}
+"""Behind the shipped configuration each fault is told to one receiver, once when it begins and once when it is over."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_exactly_what_is_listed_is_told(
+    stage: Callable[[], tuple[RealAlertmanager, CountingWebhook]], fault: str
+) -> None:
+    receiver, problem, subject = LISTED[fault]
+    listed = [(receiver, status, problem, subject) for status in ("firing", "resolved")]
+    assert told(stage, [(None, recorded(fault))]) == listed
+
+
+@pytest.mark.parametrize(("goes", "returns"), [(0, 120), (110, 10_000), (0, 10_000)])
+def test_two_peers_get_all_though_one_is_away_for_minutes(
+    stage: Callable[[], tuple[RealAlertmanager, CountingWebhook]], goes: int, returns: int
+) -> None:
+    """Away from ``goes`` to ``returns`` seconds, over the beginning of the fault, its end, or both: what is still of interest is told when it is back."""
+    frames = recorded("broker-killed")
+    (stays, webhook), (leaves, other) = stage(), stage()
+    klaxon = Klaxon(None, stays, leaves)
+    away: list[RealAlertmanager] = []
+    try:
+        for frame in frames:
+            passed = frame.at - frames[0].at
+            if not away and goes <= passed < returns:
+                leaves.stop()
+                away.append(leaves)
+            if away and passed >= returns:
+                leaves.start()
+                away.clear()
+            klaxon.takes(frame, *away)
+        if away:
+            leaves.start()
+        wait_until("the queues are empty", lambda: not any(klaxon.delivery.pending().values()))
+        wait_until("the one that stayed told all", lambda: len(notified(webhook)) == 2, 30)
+        if goes == 0 and returns > 1000:
+            # It never knew of the fault: its end is no news.
+            assert not notified(other)
+        else:
+            wait_until("the other one told all", lambda: notified(other) == notified(webhook), 30)
+        assert not [a for a in leaves.alerts() if a["labels"]["alertname"] != "Watchdog"]
+    finally:
+        klaxon.stop()
 
 
 @pytest.mark.parametrize("fault", ["broker-stopped", "single-replica-topic"])
