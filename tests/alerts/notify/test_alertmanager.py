@@ -54,7 +54,7 @@ class Server:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.requests.append((self.path, dict(self.headers), body))
-                status = outer.answer([a["labels"]["alertname"] for a in body])
+                status = outer.answer([a["labels"]["alertname"] for a in body if isinstance(a, dict)])
                 self.send_response_only(status)
                 self.send_header("Date", formatdate(outer.clock(), usegmt=True))
                 if outer.retry_after:
@@ -63,6 +63,13 @@ class Server:
                     self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def do_GET(self) -> None:
+                """It shows nothing."""
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"[]")
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
