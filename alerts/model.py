@@ -181,6 +181,14 @@ class Incident:
     """Names of the rules whose alerts took part, in the order they came; they stay when their alerts have ended."""
     postings: tuple[tuple[Severity, float], ...] = ()
     """What Alertmanager was given: each severity with its startsAt. A rise to critical adds a second one; all resolve together."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What routing gave it, fixed at opening."""
+    updates: int = 0
+    """How often its cause changed after it was sent."""
+    returned: bool = False
+    """Whether it came back soon after it was closed: then it closes only after the quiet period."""
+    stands_for: tuple[str, ...] = ()
+    """The incidents that a summary stands for, a line each."""
 
 
 def incident_id(cluster: str, problem: str, subject: str) -> str:

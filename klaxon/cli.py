@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from alerts.model import Severity
 from klaxon import demo as demonstration
 from klaxon import version as klaxon_version
 from klaxon.config import ConfigError, Loaded, LogConfig, build, load
@@ -207,7 +208,7 @@ def check_config(config: Annotated[Path, typer.Argument(help="Configuration file
         raise typer.Exit(FINDINGS) from None
     rules, trees = len(list(loaded.rules.alerting)), len(loaded.trees.by_name)
     print(
-        f"{config} is good: clusters {', '.join(sorted(loaded.config.clusters))}; {rules} alerting rules, {trees} trees, {len(loaded.config.alertmanagers)} Alertmanagers"
+        f"{config} is good: clusters {', '.join(sorted(loaded.config.clusters))}; {rules} alerting rules, {trees} trees, {len(loaded.config.alertmanagers)} Alertmanagers, {len(loaded.config.webhooks)} webhooks"
     )
 
 
@@ -324,6 +325,41 @@ def query(
         print(f"{name}{{{inside}}} {' '.join(values)}")
     if not data["result"]:
         print("(no series)")
+
+
+@app.command("send-test-page")
+def send_test_page(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file of the Klaxon.")],
+    severity: Annotated[
+        str, typer.Option(help="critical, warning or info: by it Alertmanager chooses who is told.")
+    ] = "warning",
+    limit: Annotated[float, typer.Option(help="Seconds that an Alertmanager may take to show the page.")] = 15.0,
+    hold: Annotated[
+        float,
+        typer.Option(help="Seconds that the page stays firing; longer than Alertmanager's group_wait reaches people."),
+    ] = 10.0,
+    output: Annotated[str, typer.Option(help="text or json.")] = "text",
+) -> None:
+    """Send a page through every configured Alertmanager and webhook, say what each made of it, and resolve it; exits 1 when one failed, 3 when one took
+    it and did not show it."""
+    from klaxon.send_test_page import Order, Outcome, send_everywhere, told
+
+    if severity not in ("critical", "warning", "info"):
+        _usage(f"--severity {severity}: it is critical, warning or info")
+    try:
+        loaded = load(config, os.environ)
+    except ConfigError as error:
+        _usage(str(error))
+    if not loaded.config.alertmanagers and not loaded.config.webhooks:
+        _usage(f"{config} names no alertmanagers and no webhooks: there is nobody to send a page to")
+    _log_as(LogConfig(level="error"))
+    said = send_everywhere(loaded.config, Order(Severity(severity), limit, hold))
+    if output == "json":
+        print(json.dumps([{"peer": s.peer, "outcome": s.outcome, "said": s.words} for s in said], indent=1))
+    else:
+        print("\n".join(told(said)))
+    outcomes = {s.outcome for s in said}
+    raise typer.Exit(FINDINGS if Outcome.FAILED in outcomes else UNKNOWN if Outcome.UNKNOWN in outcomes else OK)
 
 
 @forget_app.command("node")

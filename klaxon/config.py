@@ -16,15 +16,17 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_core import ErrorDetails
 
 from alerts.diagnosis import tree as trees
+from alerts.diagnosis.routing import Route
 from alerts.diagnosis.tree import TreeError, Trees
 from alerts.engine.rules import RuleError, RuleSet, load_rules, read_rule_files
 from alerts.engine.thresholds import Thresholds
-from alerts.notify.config import AlertmanagerPeer
+from alerts.notify.config import AlertmanagerPeer, Webhook
 from exporter.config import ClusterConfig
 from exporter.files import FOLDER
 from exporter.metrics.catalogue import complete
@@ -58,6 +60,7 @@ class IncidentsConfig(_Strict):
 
     settle: Annotated[float, Field(ge=0, le=60, strict=False)] = 10.0
     close_after: Annotated[float, Field(ge=0, le=3600, strict=False)] = 120.0
+    quiet_period: Annotated[float, Field(ge=0, le=86400, strict=False)] = 900.0
     storm_limit: Annotated[int, Field(ge=1)] = 20
 
 
@@ -77,6 +80,9 @@ class Config(_Strict):
 
     clusters: Annotated[dict[Annotated[str, AfterValidator(_cluster_name)], ClusterConfig], Field(min_length=1)]
     alertmanagers: list[AlertmanagerPeer] = []
+    webhooks: list[Webhook] = []
+    routing: list[Route] = []
+    instance: Annotated[int, Field(ge=0, le=9)] | None = None
     web: WebConfig = WebConfig()
     data_dir: str = "./klaxon-data"
     rules: RulesConfig = RulesConfig()
@@ -102,11 +108,21 @@ class Config(_Strict):
     @field_validator("alertmanagers")
     @classmethod
     def _each_peer_once(cls, peers: list[AlertmanagerPeer]) -> list[AlertmanagerPeer]:
-        urls = [peer.url for peer in peers]
+        urls = [peer.url or peer.srv for peer in peers]
         twice = [url for i, url in enumerate(urls) if url in urls[:i]]
         if twice:
             raise ValueError(f"{twice[0]} stands twice; name each peer once")
         return peers
+
+    @field_validator("webhooks")
+    @classmethod
+    def _each_webhook_by_its_name(cls, webhooks: list[Webhook], info: ValidationInfo) -> list[Webhook]:
+        taken = {peer.name for peer in info.data.get("alertmanagers", [])}
+        for webhook in webhooks:
+            if webhook.shown_name in taken:
+                raise ValueError(f"{webhook.shown_name} is the name of two peers; give each webhook a name of its own")
+            taken.add(webhook.shown_name)
+        return webhooks
 
 
 class ConfigError(Exception):

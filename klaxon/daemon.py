@@ -22,7 +22,9 @@ from alerts.diagnosis.walk import Case, World, walk
 from alerts.engine.engine import Engine
 from alerts.engine.needs import retention
 from alerts.model import Finding, Incident, Severity
-from alerts.notify.alertmanager import Alertmanagers
+from alerts.notify.config import AlertmanagerPeer
+from alerts.notify.delivery import Delivery
+from alerts.notify.watch import Watch
 from alerts.promql.evaluate import Evaluator
 from alerts.promql.parse import parse
 from alerts.promql.values import Value
@@ -43,6 +45,7 @@ from klaxon import version
 from klaxon.config import Config, ConfigError, Loaded
 from klaxon.lines import Line
 from klaxon.observed import Observed
+from klaxon.own_series import OwnSeries
 from klaxon.web.app import create_app
 from klaxon.web.server import WebServer, bind
 from klaxon.web.view import ClusterView, IncidentView
@@ -89,6 +92,7 @@ class Daemon:
         self._book = Book(self._data_dir, clock, warn=lambda said: log.warning("book", said=said))
         self._history = History()
         self._history.keep(requirements(loaded))
+        self._own_series = OwnSeries(self._registry, self._history)
         self._page = Page(complete(), self._registry)
         self._evaluator = Evaluator(self._history)
         self._jmx = Transports(shipped())
@@ -107,16 +111,12 @@ class Daemon:
             observer=self._observed,
             external_url=self.url,
         )
-        self._outbox = Alertmanagers(config.alertmanagers, self._registry, clock)
-        surroundings = Surroundings(self._world, self._request_early, self._answered, clock)
-        self._desk = Desk(
-            loaded.trees,
-            QuietBook(self._book, self._observed),
-            self._outbox,
-            surroundings,
-            _settings(config),
-            Links(self.url),
-        )
+        quiet_book, links = QuietBook(self._book, self._observed), Links(self.url)
+        self._watch = Watch(clock)
+        self._outbox = Delivery(self._registry, clock, ledger=quiet_book, links=links, changed=self._peers_changed)
+        self._use_peers(config)
+        surroundings = Surroundings(self._world, self._request_early, self._answered, clock, self._watch.shown)
+        self._desk = Desk(loaded.trees, quiet_book, self._outbox, surroundings, _settings(config), links)
         self._web = WebServer(create_app(self), self._listener)
         self._rules_thread = threading.Thread(target=self._rule_loop, name="rules", daemon=True)
         self._keeping_thread = threading.Thread(target=self._keeping_loop, name="keeping", daemon=True)
@@ -149,6 +149,7 @@ class Daemon:
         for end in ends:
             end.start()
         self._rules_thread.join(1.0)
+        self._watch.stop()
         self._outbox.stop(1.0)
         for end in ends:
             end.join(1.0)
@@ -182,6 +183,7 @@ class Daemon:
         if adopting is not None:
             self._adopt(adopting)
             self._adopted.set()
+        self._own_series.sample(self._clock())
         self._engine.evaluate_due()
         self._desk.tick(self._engine.alerts())
         self._observed.counted(
@@ -350,13 +352,21 @@ class Daemon:
         self._engine.reload(fresh.rules)
         self._desk.trees = fresh.trees
         self._desk.settings = _settings(config)
-        self._outbox.use(config.alertmanagers)
+        self._use_peers(config)
         for name in before.clusters.keys() | config.clusters.keys():
             self._adopt_cluster(name, before.clusters.get(name), config.clusters.get(name))
         if config.thresholds != before.thresholds:
             for line in self._lines.values():
                 line.use_thresholds(config.thresholds)
         self._engine.keep_clusters(config.clusters.keys())
+
+    def _use_peers(self, config: Config) -> None:
+        self._watch.use_clusters(config.clusters)
+        self._outbox.use(config.alertmanagers, config.webhooks)
+
+    def _peers_changed(self, peers: Sequence[AlertmanagerPeer]) -> None:
+        """Which Alertmanagers there are; only one of several Klaxons asks them what they show."""
+        self._watch.use(peers if self._loaded.config.instance is not None else ())
 
     def _adopt_cluster(self, name: str, old: ClusterConfig | None, new: ClusterConfig | None) -> None:
         """What needs no other connections is changed in place, so that no series ends."""
@@ -409,6 +419,15 @@ class QuietBook:
             self._book.save_incidents(incidents)
         except BookError as error:
             self._observed.book_failed(error)
+
+    def record_sent(self, incident: str, peer: str, what: str, at: float) -> None:
+        try:
+            self._book.record_sent(incident, peer, what, at)
+        except BookError as error:
+            self._observed.book_failed(error)
+
+    def sent_to(self, peer: str) -> Sequence[tuple[str, str]]:
+        return self._book.sent_to(peer)
 
 
 def ask_to_forget(book: Book, cluster: str, node: int) -> bool:
@@ -480,12 +499,19 @@ def _as_incident(finding: Finding, now: float) -> Incident:
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
-    return [key for key in ("web", "data_dir", "log") if getattr(old, key) != getattr(new, key)]
+    return [key for key in ("web", "data_dir", "log", "instance") if getattr(old, key) != getattr(new, key)]
 
 
 def _settings(config: Config) -> Settings:
     own = config.incidents
-    return Settings(settle=own.settle, close_after=own.close_after, storm_limit=own.storm_limit)
+    return Settings(
+        settle=own.settle,
+        close_after=own.close_after,
+        quiet_period=own.quiet_period,
+        storm_limit=own.storm_limit,
+        routes=tuple(config.routing),
+        instance=config.instance,
+    )
 
 
 def _shown_host(host: str) -> str:

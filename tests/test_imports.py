@@ -57,6 +57,7 @@ LIBRARIES = {
     "promql_parser": ("alerts.promql",),
     "apscheduler": ("exporter.runner", "klaxon"),
     "sqlite3": ("alerts.book",),
+    "dns": ("alerts.notify",),
 }
 
 

@@ -21,6 +21,8 @@ T = TypeVar("T")
 FILE_NAME: Final = "book.sqlite"
 KEEP_CLOSED_SECONDS: Final = 30 * 86_400.0
 KEEP_CLOSED_COUNT: Final = 10_000
+MOST_BYTES: Final = 64 * 2**20
+"""How large the file may be before closed incidents go before their time, the oldest first."""
 _PRUNE_EACH: Final = 3600.0
 
 
@@ -108,17 +110,30 @@ class Book:
         return [incident for incident in found if incident is not None]
 
     def save_incidents(self, incidents: Iterable[Incident]) -> None:
-        """Writes incidents (by id and opening time); each hour old closed ones go: after 30 days, or past the newest 10,000."""
+        """Writes incidents (by id and opening time); each hour old closed ones go: after 30 days, past the newest 10,000, or
+        when the file is larger than 64 MiB; the file shrinks then."""
         statements: list[Statement] = [
             ("INSERT OR REPLACE INTO incidents VALUES (?, ?, ?, ?)", (i.id, i.opened_at, i.closed_at, dumps(i)))
             for i in incidents
         ]
         now = self._clock()
-        if abs(now - self._pruned_at) >= _PRUNE_EACH:
+        due = abs(now - self._pruned_at) >= _PRUNE_EACH
+        if due:
             self._pruned_at = now
             statements += _pruning(now)
         if statements:
             self._store.write(statements)
+        if due:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Below its bound, and without the room that old entries left."""
+        while self._store.used > MOST_BYTES:
+            (closed,) = self._store.read("SELECT count(*) FROM incidents WHERE closed_at IS NOT NULL")[0]
+            if not closed:
+                break
+            self._store.write([(_OLDEST, (max(1, closed // 4),)), _UNSENT])
+        self._store.give_back()
 
     # --- deliveries
 
@@ -132,6 +147,13 @@ class Book:
         return [
             Sent(*row)
             for row in self._store.read(f"SELECT incident, peer, what, at FROM sent {where} ORDER BY at", params)
+        ]
+
+    def sent_to(self, peer: str) -> list[tuple[str, str]]:
+        """Incident and what, of all that a peer took."""
+        return [
+            (str(incident), str(what))
+            for incident, what in self._store.read("SELECT incident, what FROM sent WHERE peer = ?", (peer,))
         ]
 
     # --- nodes
@@ -172,10 +194,22 @@ class Book:
             return None
 
 
+_OLDEST: Final = (
+    "DELETE FROM incidents WHERE (id, opened_at) IN "
+    "(SELECT id, opened_at FROM incidents WHERE closed_at IS NOT NULL ORDER BY closed_at LIMIT ?)"
+)
+_UNSENT: Final[Statement] = ("DELETE FROM sent WHERE incident NOT IN (SELECT id FROM incidents)", ())
+
+
 def _pruning(now: float) -> list[Statement]:
     newest = "SELECT closed_at FROM incidents WHERE closed_at IS NOT NULL ORDER BY closed_at DESC LIMIT 1 OFFSET ?"
+    old = now - KEEP_CLOSED_SECONDS
     return [
-        ("DELETE FROM incidents WHERE closed_at < ?", (now - KEEP_CLOSED_SECONDS,)),
+        ("DELETE FROM incidents WHERE closed_at < ?", (old,)),
         (f"DELETE FROM incidents WHERE closed_at <= ({newest})", (KEEP_CLOSED_COUNT,)),
-        ("DELETE FROM sent WHERE at < ? AND incident NOT IN (SELECT id FROM incidents)", (now - KEEP_CLOSED_SECONDS,)),
+        # Of an incident that comes back again and again only the openings of late count.
+        (
+            "DELETE FROM sent WHERE at < ? AND incident NOT IN (SELECT id FROM incidents WHERE closed_at IS NULL)",
+            (old,),
+        ),
     ]

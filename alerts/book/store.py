@@ -21,6 +21,9 @@ Warn = Callable[[str], None]
 RETRY_AFTER: Final = 5.0
 """Seconds between two tries to write to the file again."""
 
+GIVE_BACK_FROM: Final = 0.25
+"""Share of the file that is free before it is written anew without it."""
+
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 _BUSY_SECONDS: Final = 2.0
 
@@ -70,6 +73,27 @@ class Store:
             except (sqlite3.Error, OSError) as error:
                 self._fail(error, statements)
 
+    @property
+    def used(self) -> int:
+        """Bytes of the file that hold something."""
+        with self._lock:
+            pages, free, size = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
+            return (pages - free) * size
+
+    def give_back(self) -> None:
+        """Let the file shrink when much of it is free. Where there is no room for that it stays as it is."""
+        with self._lock:
+            if self._healthy and self._pragma("freelist_count") > GIVE_BACK_FROM * self._pragma("page_count"):
+                with suppress(sqlite3.Error):
+                    self._connection.execute("VACUUM")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _pragma(self, name: str) -> int:
+        try:
+            return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+        except sqlite3.Error:
+            return 0
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()
@@ -96,6 +120,8 @@ class Store:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        # What cannot be decoded is found out by who reads the entry, and left out.
+        connection.text_factory = lambda given: given.decode(errors="replace")
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -139,11 +165,7 @@ class Store:
     def _leave_file(self, error: Exception) -> None:
         """From now on in memory, with all of the file that can still be read."""
         memory = _in_memory()
-        try:
-            self._connection.backup(memory)
-        except sqlite3.Error:
-            memory.close()
-            memory = _in_memory()
+        _salvage(self._connection, memory)
         with suppress(sqlite3.Error):
             self._connection.close()
         self._connection, self._healthy = memory, False
@@ -178,6 +200,17 @@ def _in_memory() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     migrate(connection)
     return connection
+
+
+def _salvage(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Every row that can still be read."""
+    tables = [name for (name,) in target.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    for table in tables:
+        # A broken page ends the walk through its table only.
+        with suppress(sqlite3.Error):
+            for row in source.execute(f"SELECT * FROM {table}"):
+                with suppress(sqlite3.Error):
+                    target.execute(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
 
 def _copy(source: sqlite3.Connection, path: Path) -> None:

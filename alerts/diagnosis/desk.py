@@ -8,9 +8,10 @@ from typing import Protocol
 
 import structlog
 
-from alerts.diagnosis.incidents import Settings, State, known, step
+from alerts.diagnosis.incidents import SHOWN_LASTS, Settings, State, known, step
 from alerts.diagnosis.inputs import inputs_of
 from alerts.diagnosis.postings import Links, Posting, Schedule, postings
+from alerts.diagnosis.shown import Shown
 from alerts.diagnosis.tree import Tree, Trees
 from alerts.diagnosis.walk import World, diagnose
 from alerts.model import Alert, Finding, Incident, Severity
@@ -35,18 +36,26 @@ class IncidentBook(Protocol):
 class Outbox(Protocol):
     """Takes what is to be delivered and returns at once."""
 
-    def post(self, batch: Sequence[Posting]) -> None: ...
+    def post(self, batch: Sequence[Posting]) -> None:
+        """What Alertmanagers are to be told now."""
+        ...
+
+    def tell(self, incidents: Sequence[Incident]) -> None:
+        """All incidents as they are in the book; webhooks are told what they have not been told yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the desk asks of the daemon. ``world`` gives what can be seen of a cluster at a time; ``request_early`` asks for polls before their turn, and ``answered`` says
-    whether polls of all these collectors that began at or after a time (Unix seconds) can be seen."""
+    whether polls of all these collectors that began at or after a time (Unix seconds) can be seen. ``shown`` gives what Alertmanager shows, for one of several
+    Klaxons; it is asked with whether that is of interest now."""
 
     world: Callable[[str, float], World]
     request_early: Callable[[str, frozenset[str]], None]
     answered: Callable[[str, frozenset[str], float], bool]
     clock: Callable[[], float]
+    shown: Callable[[bool], Shown | None] = lambda wanted: None
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class Desk:
 
     @property
     def incidents(self) -> tuple[Incident, ...]:
-        """Open ones and those closed in the last 15 minutes; a snapshot that any thread may read."""
+        """Open ones and those closed not long ago; a snapshot that any thread may read."""
         return tuple(self._state.incidents.values())
 
     def findings(self, fingerprint: str) -> tuple[Finding, ...]:
@@ -93,12 +102,24 @@ class Desk:
         self._walk(active, now)
         findings: Mapping[str, Sequence[Finding]] = {f: w.findings for f, w in self._walked.items()}
         answered = frozenset(a.fingerprint for a in active if self._answered(a))
-        self._state, changes = step(self._state, everything, findings, now, self.settings, answered)
+        shown = self.surroundings.shown(bool(active) or bool(self._state.open))
+        self._state, changes = step(self._state, everything, findings, now, self.settings, answered, shown)
         if changes.changed:
             self.book.save_incidents(changes.changed)
         self._ask_early(changes.began_waiting)
-        if batch := self._schedule.due(postings(self.incidents, everything, self.links), now):
+        said = postings(self.incidents, everything, self.links, self.settings.instance_label)
+        if batch := self._schedule.due(said, now, self._left_to_others(active, shown, now)):
             self.outbox.post(batch)
+        self.outbox.tell(self.incidents)
+
+    def _left_to_others(self, active: Sequence[Alert], shown: Shown | None, now: float) -> frozenset[str]:
+        """Incidents that are over or held here and that Alertmanager shows no longer: another Klaxon has ended them, and it knows better."""
+        if shown is None or self.settings.instance is None or now - shown.at > SHOWN_LASTS:
+            return frozenset()
+        seen = {a.fingerprint for a in active if a.held_since is None}
+        unsure = [i for i in self._state.open if i.ended_at is not None or not seen & set(i.alerts)]
+        label = self.settings.instance_label
+        return frozenset(i.id for i in unsure if not shown.of((i.cluster, i.problem, i.subject), label))
 
     # --- walking
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
+from alerts.diagnosis.routing import Route, routed
+from alerts.diagnosis.shown import Shown, ShownAlert
 from alerts.diagnosis.tree import BUILT_IN_CAUSES, HEALED
 from alerts.model import Alert, Confidence, Finding, Incident, Severity, incident_id
 
@@ -24,6 +26,18 @@ STORM: Final = "KafkaManyIncidents"
 """The problem of the one incident that stands for all above the storm limit."""
 
 HISTORY_KEPT: Final = 100
+
+NAMED: Final = 200
+"""Incidents that a summary names; it counts them all."""
+
+OWN: Final = "Klaxon"
+"""Problems of Klaxon itself begin with it: they are told for each Klaxon."""
+
+STEP: Final = 15.0
+"""Seconds that each further Klaxon of the same clusters waits before it opens an incident."""
+
+SHOWN_LASTS: Final = 6.0
+"""Seconds that Alertmanager's word on what it shows is good for; so long an opening waits for a new one, no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +52,17 @@ class Settings:
     """How long an incident stays open after its last alert; a return within that is the same one."""
     keep_closed: float = 900.0
     """How long a closed one is kept, to be sent as resolved again."""
+    quiet_period: float = 900.0
+    """An incident that returns within this after it was closed closes the next time only after so long a silence."""
     storm_limit: int = 20
-    """Incidents of one cluster that are sent on their own; what comes on top is summed up in one."""
+    """Incidents of one cluster that are sent on their own; what comes on top is summed up in one, until no more than half as many are left."""
+    routes: tuple[Route, ...] = ()
+    instance: int | None = None
+    """Which one this is, from 0, of several Klaxons that watch the same clusters; None for one alone."""
+
+    @property
+    def instance_label(self) -> str:
+        return "" if self.instance is None else str(self.instance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +104,14 @@ def step(
     now: float,
     settings: Settings = Settings(),
     answered: Collection[str] = (),
+    shown: Shown | None = None,
 ) -> tuple[State, Changes]:
     """One step at ``now`` (Unix seconds). Alerts of severity none are no incidents. Pure: the same arguments give the same answer.
 
     ``answered`` are the fingerprints of waiting alerts whose trees have got all the fresh polls that they wanted: what they do not know now they will not know soon.
+    ``shown`` is what Alertmanager shows, for one of several Klaxons: what another one opened is adopted.
     """
-    return _Step(state, alerts, findings, now, settings, answered).run()
+    return _Step(state, alerts, findings, now, settings, answered, shown).run()
 
 
 def known(finding: Finding) -> bool:
@@ -103,6 +128,7 @@ class _Step:
         now: float,
         settings: Settings,
         answered: Collection[str],
+        shown: Shown | None,
     ) -> None:
         active = [a for a in alerts if a.active and a.severity is not Severity.NONE]
         self.alerts = {
@@ -112,10 +138,10 @@ class _Step:
         self.now = now
         self.settings = settings
         self.answered = answered
+        self.shown = shown if settings.instance is not None else None
         self.before = state
-        self.incidents = {
-            i.id: i for i in state.incidents.values() if i.closed_at is None or now - i.closed_at < settings.keep_closed
-        }
+        kept = max(settings.keep_closed, settings.quiet_period)
+        self.incidents = {i.id: i for i in state.incidents.values() if i.closed_at is None or now - i.closed_at < kept}
         self.waiting: dict[str, float] = {}
         self.began: list[Alert] = []
 
@@ -152,7 +178,7 @@ class _Step:
         targets = self._targets(alert)
         if homes:
             self._move(alert, homes, targets)
-        elif self._join_open(alert, targets):
+        elif self._join_open(alert, targets) or self._adopted(alert):
             return
         elif self._ready(alert, targets):
             self._open_for(alert, targets)
@@ -205,18 +231,59 @@ class _Step:
         sure = all(f.complete and f.confidence is Confidence.HIGH for f in walks) or (
             alert.fingerprint in self.answered and all(f.complete for f in walks)
         )
-        waited = self.now - since
-        return waited >= self.settings.settle or (bool(targets) and sure and waited >= self.settings.gather)
+        waited = self.now - since - STEP * (self.settings.instance or 0)
+        return self._asked(waited - self.settings.settle) or (
+            bool(targets) and sure and self._asked(waited - self.settings.gather)
+        )
+
+    def _asked(self, over: float) -> bool:
+        """Whether the wait is over, and Alertmanager has said what it shows, or did not for too long."""
+        if over < 0 or self.settings.instance is None:
+            return over >= 0
+        return over >= SHOWN_LASTS or (self.shown is not None and self.now - self.shown.at < SHOWN_LASTS)
+
+    def _shown_of(self, cluster: str, problem: str, subject: str) -> Sequence[ShownAlert]:
+        """What Alertmanager shows of an incident; nothing where that may be what we just ended ourselves."""
+        if self.shown is None:
+            return ()
+        before = self.before.incidents.get(incident_id(cluster, problem, subject))
+        if before is not None and before.closed_at is not None and self.shown.at - before.closed_at < SHOWN_LASTS:
+            return ()
+        return self.shown.of((cluster, problem, subject), self.settings.instance_label)
+
+    def _adopted(self, alert: Alert) -> bool:
+        """Join, and if need be open, the incident that another Klaxon has sent for this alert."""
+        if self.shown is None:
+            return False
+        stands = self.shown.standing_for(alert.cluster, alert.fingerprint, self.settings.instance_label)
+        if stands is None or stands.identity[1] == STORM or not self._shown_of(*stands.identity):
+            return False
+        _, problem, subject = stands.identity
+        known_as = incident_id(alert.cluster, problem, subject)
+        if known_as not in self.incidents or self.incidents[known_as].closed_at is not None:
+            self._put(self._new(alert.cluster, problem, subject, alert.severity, self.now), "opened")
+        self._join(self.incidents[known_as], alert)
+        return True
+
+    def _new(self, cluster: str, problem: str, subject: str, severity: Severity, since: float) -> Incident:
+        """A new incident with the labels that it keeps: those that Alertmanager shows of it, else those of routing."""
+        known_as = incident_id(cluster, problem, subject)
+        shown = self._shown_of(cluster, problem, subject)
+        labels = shown[0].routed if shown else routed(self.settings.routes, cluster, problem, subject)
+        if problem.startswith(OWN) and self.settings.instance is not None:
+            labels = {**labels, "instance": self.settings.instance_label}
+        before = self.incidents.get(known_as)
+        closed_at = before.closed_at if before is not None and before.settled_at is not None else None
+        returned = closed_at is not None and 0 <= self.now - closed_at < self.settings.quiet_period
+        return Incident(known_as, cluster, problem, subject, severity, since, (), labels=labels, returned=returned)
 
     def _open_for(self, alert: Alert, targets: Sequence[Finding]) -> None:
         since = self.waiting.pop(alert.fingerprint)
         places = [(f.problem, f.subject, self._home_of(f)) for f in targets] or [(alert.problem, alert.subject, None)]
         for problem, subject, home in places:
             if home is None:
-                known_as = incident_id(alert.cluster, problem, subject)
-                new = Incident(known_as, alert.cluster, problem, subject, alert.severity, opened_at=since, alerts=())
-                self._put(new, "opened")
-                home = new
+                home = self._new(alert.cluster, problem, subject, alert.severity, since)
+                self._put(home, "opened, it had been closed shortly before" if home.returned else "opened")
             self._join(self.incidents[home.id], alert)
 
     def _join(self, incident: Incident, alert: Alert) -> None:
@@ -234,8 +301,11 @@ class _Step:
         members = [self.alerts[f] for f in incident.alerts if f in self.alerts]
         found = self._finding(incident, members)
         said = []
-        if found is not None and incident.finding is not None and found.cause != incident.finding.cause:
-            said.append(f"cause: {found.cause} (was {incident.finding.cause})")
+        updates = incident.updates
+        if found is not None and (incident.finding is None or found.cause != incident.finding.cause):
+            if incident.finding is not None:
+                said.append(f"cause: {found.cause} (was {incident.finding.cause})")
+            updates += incident.settled_at is not None
         now_ended = not members
         if now_ended and incident.ended_at is None:
             said.append("its last alert ended")
@@ -248,6 +318,7 @@ class _Step:
                 finding=found,
                 severity=self._severity(incident, members, found),
                 summary=_summary(incident, members, found),
+                updates=updates,
                 ended_at=self._ended(incident) if now_ended else None,
             ),
             "; ".join(said),
@@ -312,19 +383,21 @@ class _Step:
         alone = [i for i in self._open() if i.cluster == cluster and i.problem != STORM and i.ended_at is None]
         alone = [i for i in alone if i.parent in (None, storm_id)]
         sent = [i for i in alone if i.settled_at is not None]
-        unsent = sorted((i for i in alone if i.settled_at is None), key=lambda i: (-i.severity.rank, i.opened_at, i.id))
-        room = max(0, self.settings.storm_limit - len(sent))
-        for incident in unsent[:room]:
+        unsent = sorted((i for i in alone if i.settled_at is None), key=_urgency)
+        over = len(alone) <= max(1, self.settings.storm_limit // 2)
+        room = len(unsent) if over else max(0, self.settings.storm_limit - len(sent))
+        # What was summed up stays so while the storm lasts, so that nobody is paged while it heals; but what became critical takes its own place if there is one.
+        first = [i for i in unsent if over or i.parent is None or i.severity is Severity.CRITICAL][:room]
+        for incident in first:
             if incident.parent is not None:
                 self._put(replace(incident, parent=None), "stands on its own")
-        drowned = unsent[room:]
+        drowned = [i for i in unsent if i not in first]
         storm = self.incidents.get(storm_id)
         running = storm is not None and storm.closed_at is None
         if not drowned and not running:
             return
         if storm is None or storm.closed_at is not None:
-            storm = Incident(storm_id, cluster, STORM, CLUSTER, Severity.WARNING, opened_at=self.now, alerts=())
-            self._put(storm, "opened")
+            self._put(self._new(cluster, STORM, CLUSTER, Severity.WARNING, self.now), "opened")
         self._sum_up(self.incidents[storm_id], drowned)
 
     def _sum_up(self, storm: Incident, drowned: Sequence[Incident]) -> None:
@@ -342,9 +415,8 @@ class _Step:
                 severity=max(severities, key=lambda s: s.rank),
                 rules=rules,
                 ended_at=ended,
-                summary=f"{storm.cluster}: {len(drowned)} more incidents at once ({problems})"
-                if drowned
-                else storm.summary,
+                summary=f"{storm.cluster}: {_many(drowned)} at once ({problems})" if drowned else storm.summary,
+                stands_for=_lines(drowned) if drowned else storm.stands_for,
             )
         )
 
@@ -355,18 +427,50 @@ class _Step:
             waited = self.now - incident.ended_at
             if incident.settled_at is None:
                 self._put(replace(incident, closed_at=self.now), "over before it was sent")
-            elif waited >= self.settings.close_after:
+            elif waited >= self._close_after(incident):
                 self._put(replace(incident, closed_at=self.now), "closed")
             return
+        shown = [
+            (a.severity, a.starts_at) for a in self._shown_of(incident.cluster, incident.problem, incident.subject)
+        ]
         if incident.settled_at is None:
-            if incident.parent is None:
+            if shown:
+                self._put(
+                    replace(incident, settled_at=self.now, postings=tuple(shown), parent=None),
+                    "adopted: another Klaxon has sent it",
+                )
+            elif incident.parent is None:
                 self._put(
                     replace(incident, settled_at=self.now, postings=((incident.severity, incident.opened_at),)),
                     f"sent as {incident.severity}",
                 )
-        elif incident.severity.rank > max(s.rank for s, _ in incident.postings):
+            return
+        worst = max(s.rank for s, _ in incident.postings)
+        if raised := [(s, at) for s, at in shown if s.rank > worst][-1:]:
+            self._put(
+                replace(incident, severity=raised[0][0], postings=(*incident.postings, *raised)),
+                f"raised to {raised[0][0]} by another Klaxon",
+            )
+        elif incident.severity.rank > worst:
             postings = (*incident.postings, (incident.severity, self.now))
             self._put(replace(incident, postings=postings), f"raised to {incident.severity}")
+
+    def _close_after(self, incident: Incident) -> float:
+        own = self.settings.close_after
+        return max(own, self.settings.quiet_period) if incident.returned else own
+
+
+def _urgency(incident: Incident) -> tuple[int, float, str]:
+    return (-incident.severity.rank, incident.opened_at, incident.id)
+
+
+def _lines(incidents: Sequence[Incident]) -> tuple[str, ...]:
+    named = [f"{i.problem} of {i.subject} ({i.severity}): {i.summary}" for i in incidents[:NAMED]]
+    return (*named, *([f"and {len(incidents) - NAMED} more"] if len(incidents) > NAMED else []))
+
+
+def _many(incidents: Sequence[Incident]) -> str:
+    return f"{len(incidents)} more incident{'' if len(incidents) == 1 else 's'}"
 
 
 def _names(incident: Incident, finding: Finding) -> bool:

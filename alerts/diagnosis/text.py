@@ -11,6 +11,9 @@ from alerts.model import Action, Evidence, Finding, Incident, Verdict
 
 WIDTH = 120
 
+MOST_LINES = 30
+"""Incidents that the notification of a summary names."""
+
 
 def page(incident: Incident, now: float, zone: tzinfo = UTC) -> str:
     """The whole page: what is wrong, what it means, why we think so, what to do. ``now`` is Unix seconds, times are shown in ``zone``."""
@@ -40,7 +43,12 @@ def _lines(incident: Incident, now: float, zone: tzinfo) -> Iterator[str]:
     yield _title(incident, now, zone)
     yield ""
     finding = incident.finding
-    if finding is None:
+    if incident.stands_for:
+        yield from _wrapped(incident.summary)
+        yield ""
+        yield "Stands for"
+        yield from (line for one in incident.stands_for for line in _wrapped(one, " " * 8, "    "))
+    elif finding is None:
         yield from _wrapped(incident.summary)
         yield "No cause is known: this alert has no decision tree, or it could not be walked."
     else:
@@ -141,7 +149,11 @@ def _history(incident: Incident, zone: tzinfo) -> Iterator[str]:
 def notes(incident: Incident, url: str = "", dashboard_url: str = "") -> dict[str, str]:
     """What goes with an alert to Alertmanager; empty ones are left out. ``url`` is the incident's own page."""
     finding = incident.finding
-    said = {"summary": incident.summary, "explains": ", ".join(incident.rules)}
+    said = {
+        "summary": incident.summary,
+        "explains": ", ".join(incident.rules),
+        "stands_for": "\n".join(_first(incident.stands_for)),
+    }
     if finding is not None:
         said |= {
             "cause": finding.says,
@@ -153,6 +165,11 @@ def notes(incident: Incident, url: str = "", dashboard_url: str = "") -> dict[st
         }
     said |= {"runbook_url": url, "dashboard_url": dashboard_url}
     return {name: text for name, text in said.items() if text}
+
+
+def _first(lines: Sequence[str]) -> Sequence[str]:
+    """So many that a mail or a chat message holds them; the incident's page has all."""
+    return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], "and more, which its page names"]
 
 
 def evidence_words(finding: Finding) -> str:

@@ -129,8 +129,8 @@ STATE: Final = Section(
         ),
         stat(
             "Paging",
-            "yes if an Alertmanager took Klaxon's last request. NO DATA where Klaxon sends to none.",
-            "max(klaxon_alertmanager_up)",
+            "yes if an Alertmanager or a webhook took Klaxon's last request. NO DATA where Klaxon sends to none.",
+            "max(klaxon_notify_up)",
             ((None, RED), (1, GREEN)),
             words=YES_IS_GOOD,
             width=3,

@@ -9,6 +9,8 @@ from dashboards.looks import GREEN, NEUTRAL, NONE, ORANGE, PLAIN, RED, YES_IS_GO
 from dashboards.panels import Column, Query, Section, graph, stat, table
 from dashboards.promql import each, known, of, rate
 
+NO_PEER: Final = "a Klaxon may send to no Alertmanager and no webhook"
+
 COVERAGE: Final = Section(
     "Can this be believed?",
     (
@@ -109,6 +111,21 @@ COVERAGE: Final = Section(
             "Whether every source answered in the collector's last poll.",
             (Column("collector", "Collector"), Column("Value", "All answered", words=YES_IS_GOOD)),
             Query(each("collector", "klaxon_collector_success")),
+        ),
+        table(
+            "Who is told",
+            "Each Alertmanager and webhook of Klaxon: whether it took the last request, what waits for it, what it refused in the last hour, and how far Klaxon's clock is ahead of its clock.",
+            (
+                Column("peer", "Peer"),
+                Column("Value #A", "Takes", words=YES_IS_GOOD),
+                Column("Value #B", "Waiting", steps=none_is_good(ORANGE)),
+                Column("Value #C", "Dropped in 1 h", steps=none_is_good()),
+                Column("Value #D", "Clock ahead", "s"),
+            ),
+            Query("min by (peer) (klaxon_notify_up)", quiet=NO_PEER),
+            Query("sum by (peer) (klaxon_notify_queued)", quiet=NO_PEER),
+            Query("sum by (peer) (increase(klaxon_notifications_dropped_total[1h]))", quiet=NO_PEER),
+            Query("max by (peer) (klaxon_notify_clock_skew_seconds)", quiet=NO_PEER),
         ),
     ),
 )

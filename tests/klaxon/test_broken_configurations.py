@@ -256,6 +256,114 @@ BROKEN = {
         A + "alertmanagers: [{url: 'http://am', timeout: 0}]\n",
         "klaxon.yaml:2: alertmanagers[0].timeout: must be greater than 0, not 0",
     ),
+    "an Alertmanager without an address": (
+        A + "alertmanagers: [{timeout: 5}]\n",
+        "klaxon.yaml:2: alertmanagers[0]: give url or srv, one of them",
+    ),
+    "an Alertmanager with two addresses": (
+        A + "alertmanagers: [{url: 'http://am', srv: _am._tcp.example.org}]\n",
+        "klaxon.yaml:2: alertmanagers[0]: give url or srv, one of them",
+    ),
+    "an SRV record that is a host": (
+        A + "alertmanagers: [{srv: am.example.org}]\n",
+        "klaxon.yaml:2: alertmanagers[0].srv: must be the name of an SRV record like _alertmanager._tcp.example.org",
+    ),
+    "a prefix beside a url": (
+        A + "alertmanagers: [{url: 'http://am', path_prefix: /am}]\n",
+        "klaxon.yaml:2: alertmanagers[0]: path_prefix belongs to srv; a url says it itself",
+    ),
+    "a prefix that is no path": (
+        A + "alertmanagers: [{srv: _am._tcp.example.org, path_prefix: am}]\n",
+        "klaxon.yaml:2: alertmanagers[0].path_prefix: must be a path like /alertmanager",
+    ),
+    "an unknown scheme": (
+        A + "alertmanagers: [{srv: _am._tcp.example.org, scheme: ftp}]\n",
+        "klaxon.yaml:2: alertmanagers[0].scheme: must be 'http' or 'https', not 'ftp'",
+    ),
+    "look-ups without a pause": (
+        A + "alertmanagers: [{srv: _am._tcp.example.org, refresh: 0}]\n",
+        "klaxon.yaml:2: alertmanagers[0].refresh: must be greater than or equal to 1, not 0",
+    ),
+    "a proxy without http": (
+        A + "alertmanagers: [{url: 'http://am', proxy_url: 'proxy:3128'}]\n",
+        "klaxon.yaml:2: alertmanagers[0].proxy_url: must be an address like http://proxy:3128",
+    ),
+    "a password in a proxy's URL": (
+        A + "alertmanagers: [{url: 'http://am', proxy_url: 'http://me:hunter22@proxy'}]\n",
+        "klaxon.yaml:2: alertmanagers[0].proxy_url: must be without user, query and fragment",
+    ),
+    "two proxies": (
+        A + "alertmanagers: [{url: 'http://am', proxy_url: 'http://proxy', proxy_from_environment: true}]\n",
+        "klaxon.yaml:2: alertmanagers[0]: give proxy_url or proxy_from_environment, not both",
+    ),
+    "a header with a blank": (
+        A + "alertmanagers: [{url: 'http://am', headers: {'X Key': a}}]\n",
+        "klaxon.yaml:2: alertmanagers[0].headers.X Key: 'X Key' cannot name a header; use letters, digits and '-'",
+    ),
+    "a login as a header": (
+        A + "alertmanagers: [{url: 'http://am', headers: {Authorization: Bearer hunter22}}]\n",
+        "klaxon.yaml:2: alertmanagers[0].headers.Authorization: Authorization is set by Klaxon; a login is given by basic_auth or bearer_token_file",
+    ),
+    "a header of two lines": (
+        A + "alertmanagers: [{url: 'http://am', headers: {X-Key: \"hunter\\n22\"}}]\n",
+        "klaxon.yaml:2: alertmanagers[0].headers.X-Key: must be printable ASCII in one line",
+    ),
+    "a header that is a number": (
+        A + "alertmanagers: [{url: 'http://am', headers: {X-Key: 20471147}}]\n",
+        "klaxon.yaml:2: alertmanagers[0].headers.X-Key: must be text; quote it",
+    ),
+    "a webhook without url": (
+        A + "webhooks: [{name: tickets}]\n",
+        "klaxon.yaml:2: webhooks[0].url: is missing; it has no default",
+    ),
+    "a webhook without http": (
+        A + "webhooks: [{url: example.org}]\n",
+        "klaxon.yaml:2: webhooks[0].url: must be an address like https://example.org/hooks/klaxon",
+    ),
+    "a key in a webhook's query": (
+        A + "webhooks: [{url: 'https://example.org/?key=hunter22'}]\n",
+        "klaxon.yaml:2: webhooks[0].url: must be without user, query and fragment; a key goes into headers, a password into basic_auth.password_file",
+    ),
+    "two webhooks of one name": (
+        A + "webhooks: [{url: 'https://h/a'}, {url: 'https://h/b'}]\n",
+        "klaxon.yaml:2: webhooks: h is the name of two peers; give each webhook a name of its own",
+    ),
+    "a webhook's secret that is missing": (
+        A + "webhooks: [{url: 'https://h', secret_file: nowhere}]\n",
+        f"klaxon.yaml:2: webhooks[0].secret_file: nowhere cannot be read: No such file or directory; {ELSEWHERE}",
+    ),
+    "a route without labels": (
+        A + "routing: [{topic: a}]\n",
+        "klaxon.yaml:2: routing[0].labels: is missing; it has no default",
+    ),
+    "a route by topic and group": (
+        A + "routing: [{topic: a, group: b, labels: {team: x}}]\n",
+        "klaxon.yaml:2: routing[0]: give topic or group: the subject of an incident is one of them",
+    ),
+    "a route that is no pattern": (
+        A + "routing: [{topic: 'pay(', labels: {team: x}}]\n",
+        "klaxon.yaml:2: routing[0].topic: 'pay(' is no regular expression: missing ), unterminated subpattern at position 3",
+    ),
+    "a route over an incident's own label": (
+        A + "routing: [{topic: a, labels: {severity: info}}]\n",
+        "klaxon.yaml:2: routing[0].labels.severity: severity is a label of every incident; choose another name",
+    ),
+    "an empty label": (
+        A + "routing: [{topic: a, labels: {team: ''}}]\n",
+        "klaxon.yaml:2: routing[0].labels.team: must not be empty, not ''",
+    ),
+    "an instance by name": (
+        A + "instance: left\n",
+        "klaxon.yaml:2: instance: must be a whole number, not 'left'",
+    ),
+    "an instance below zero": (
+        A + "instance: -1\n",
+        "klaxon.yaml:2: instance: must be greater than or equal to 0, not -1",
+    ),
+    "a quiet period of a week": (
+        A + "incidents: {quiet_period: 604800}\n",
+        "klaxon.yaml:2: incidents.quiet_period: must be less than or equal to 86400, not 604800",
+    ),
     "an address to listen at without host": (
         A + "web: {listen: '9308'}\n",
         f"klaxon.yaml:2: web.listen: '9308' {LISTEN}",
@@ -426,6 +534,8 @@ SECRET = "T0p-s3cret 'quoted' \\ ü"
         A + "incidents: {settle: '${SECRET}'}",
         A + "alertmanagers: [{url: 'http://me:${SECRET}@am'}]",
         A + "alertmanagers: ['${SECRET}']",
+        A + "alertmanagers: [{url: 'http://am', headers: {'X-Key': \"${SECRET}\"}}]",
+        A + "webhooks: [{url: '${SECRET}'}]",
         A + "rules: {files: ['${SECRET}']}",
         A + "trees: {files: '${SECRET}'}",
         security("protocol: '${SECRET}'"),

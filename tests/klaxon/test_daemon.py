@@ -99,7 +99,7 @@ def test_a_reload_keeps_series_alerts_nodes_and_connections(run: Run, tmp_path: 
     assert page.select("kafka_topic_partitions") and not page.select("kafka_topic_partition_leader")
     assert not page.select("kafka_log_dir_online")
     assert page.value("kafka_server_replicamanager_underreplicatedpartitions", broker="1") == 0
-    assert page.value("klaxon_alertmanager_up", peer="127.0.0.1:9") == 0
+    assert page.value("klaxon_notify_up", peer="127.0.0.1:9") == 0
     assert page.value("klaxon_config_last_reload_successful") == 1
     for name in ("kafka_brokers", "kafka_broker_up", "kafka_partitions", "kafka_consumergroup_lag_sum"):
         assert stale_markers(running, name) == 0, name

@@ -45,16 +45,19 @@ def secret(word: str) -> str:
 
 
 class Refusing:
-    """An HTTP server that takes nobody: a token endpoint, and two Alertmanagers."""
+    """An HTTP server that takes nobody: a token endpoint, Alertmanagers, a webhook, and a node's JMX agent."""
 
     def __init__(self) -> None:
         self.asked: set[str] = set()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.do_POST()
+
             def do_POST(self) -> None:
                 outer.asked.add(self.path.split("/")[1])
-                self.rfile.read(int(self.headers["content-length"]))
+                self.rfile.read(int(self.headers.get("content-length", 0)))
                 self.send_response(401)
                 self.end_headers()
                 self.wfile.write(b'{"error":"invalid_client","error_description":"nobody is let in"}')
@@ -65,8 +68,12 @@ class Refusing:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
+    def address(self) -> str:
+        return f"{HOST}:{self._server.server_address[1]}"
+
+    @property
     def url(self) -> str:
-        return f"http://{HOST}:{self._server.server_address[1]}"
+        return f"http://{self.address}"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -83,12 +90,15 @@ class World:
         for peer in self.peers.values():
             peer.gate = Server()
         self._encrypted_key()
-        self.written = {word: self._write(word) for word in ("file", "token", "client", "basic", "bearer")}
+        self.written = {
+            word: self._write(word) for word in ("file", "token", "client", "basic", "bearer", "signature", "jmx")
+        }
         # As somebody pastes it: no header can carry this one.
         (folder / "pasted").write_text(f"{secret('pasted')}\nsecond line\n")
         (folder / "rules.yaml").write_text(RULE)
         self.config = folder / "klaxon.yaml"
-        self.config.write_text(json.dumps(self._config()))
+        # A node's id is a number, which no key of JSON can be.
+        self.config.write_text(json.dumps(self._config()).replace('{"1": ', "{1: "))
 
     def _write(self, word: str) -> str:
         (self.folder / word).write_text(secret(word) + "\n")
@@ -122,16 +132,33 @@ class World:
                 "key_password_file": "key-password",
             },
         }
+        jmx = {
+            "transport": "prometheus",
+            "targets": {1: self.http.address},
+            "username": "k",
+            "password_file": "jmx",
+        }
         return {
             "clusters": {
-                name: {"bootstrap_servers": [self.peers[name].address], "security": section}
+                name: {"bootstrap_servers": [self.peers[name].address], "security": section, "jmx": jmx}
                 for name, section in sections.items()
             },
             "alertmanagers": [
                 {"url": f"{self.http.url}/basic", "basic_auth": {"username": "k", "password_file": "basic"}},
                 {"url": f"{self.http.url}/bearer", "bearer_token_file": "bearer"},
                 {"url": f"{self.http.url}/pasted", "bearer_token_file": "pasted"},
+                {"url": f"{self.http.url}/header", "headers": {"X-Key": "${PLANTED_ENV}"}},
             ],
+            "webhooks": [
+                {
+                    "url": f"{self.http.url}/hook/{secret('url')}",
+                    "secret_file": "signature",
+                    "headers": {"X-Key": secret("header")},
+                },
+                # Nobody listens there: the library's own words name the address.
+                {"url": f"http://{HOST}:1/{secret('url')}", "name": "away"},
+            ],
+            "instance": 0,
             "web": {"listen": f"{HOST}:0"},
             "data_dir": str(self.folder / "data"),
             "rules": {"shipped": False, "files": ["rules.yaml"]},
@@ -145,7 +172,13 @@ class World:
 
     def everybody_was_asked(self) -> bool:
         tried = all(p.accepted for p in self.peers.values())
-        return tried and {"token", "basic", "bearer"} <= self.http.asked
+        return tried and {"token", "basic", "bearer", "header", "hook", "metrics"} <= self.http.asked
+
+    def mend_files(self) -> None:
+        """As they were."""
+        for word in self.written:
+            self._write(word)
+        (self.folder / "key-password").write_text(secret("key") + "\n")
 
     def break_files(self) -> None:
         """As they look in the middle of a careless change."""
@@ -219,6 +252,11 @@ def test_no_secret_is_told(world: World) -> None:
         )
         told.append(requests.post(f"{url}/-/reload", timeout=30).text)
         told.append(run("check-config", str(world.config), world=world))
+        world.config.write_text(before)
+        world.mend_files()
+        tried = run("send-test-page", "--config", str(world.config), "--hold", "0", world=world)
+        assert "away" in tried and "refused" in tried and "HTTP 401" in tried
+        told.append(tried)
         told += pages(url)
         told.append(Path(f"/proc/{daemon.pid}/cmdline").read_text())
     finally:
@@ -240,6 +278,7 @@ def assert_clean(content: bytes) -> None:
     at = content.find(PLANTED.encode())
     assert at < 0, content[max(0, at - 300) : at + 100].decode(errors="replace")
     assert base64.b64encode(f"k:{secret('basic')}".encode()) not in content
+    assert base64.b64encode(f"k:{secret('jmx')}".encode()) not in content
     assert base64.b64encode(f"k:{secret('client')}".encode()) not in content
 
 

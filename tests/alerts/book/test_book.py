@@ -8,9 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from alerts.book import Book, BookError
 from alerts.book.book import KEEP_CLOSED_COUNT, KEEP_CLOSED_SECONDS
@@ -308,3 +313,95 @@ def test_a_read_only_folder(shelf: Shelf) -> None:
         book.save_alerts([alert(2)], [], {})
     finally:
         shelf.folder.chmod(0o755)
+
+
+# --- its size
+
+
+def test_it_shrinks_when_old_incidents_go(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alerts.book.book.MOST_BYTES", 400_000)
+    shelf.book.save_incidents([])
+    now = shelf.clock.now
+    many = [replace(incident(n, closed_at=now + n, opened_at=now), summary="x" * 2000) for n in range(600)]
+    shelf.book.save_incidents([*many, replace(incident(9999), summary="open")])
+    assert sum(p.stat().st_size for p in shelf.folder.iterdir()) > 1_000_000
+    shelf.clock.now += 3601
+    shelf.book.save_incidents([])
+    assert sum(p.stat().st_size for p in shelf.folder.iterdir()) < 600_000
+    kept = shelf.book.load_incidents()
+    assert "i9999" in {i.id for i in kept} and "i599" in {i.id for i in kept} and "i0" not in {i.id for i in kept}
+    assert len(shelf.reopen().load_incidents()) == len(kept)
+
+
+# --- bytes that changed by themselves
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=40), st.booleans()
+)
+def test_flipped_bytes_stop_nothing(tmp_path: Path, flips: list[tuple[float, int]], running: bool) -> None:
+    """Whatever the file becomes, under a running Klaxon or before its start: nothing raises but a BookError that says what is, and what is written from then on is there."""
+    folder = tmp_path / f"{time.time_ns()}"
+    shelf = Shelf(folder)
+    shelf.book.save_alerts([alert(n) for n in range(40)], [], {"g": 1.0})
+    shelf.book.save_incidents([incident(n) for n in range(40)])
+    shelf.book.close()
+    if running:
+        shelf.book = shelf.open()
+    content = bytearray(shelf.book.path.read_bytes())
+    for where, change in flips:
+        content[int(where * len(content))] ^= change
+    with shelf.book.path.open("r+b") as file:
+        file.write(content)
+    book = shelf.book if running else shelf.open()
+    for attempt in range(3):
+        shelf.monotonic.now += RETRY_AFTER + 1
+        with suppress(BookError):
+            book.load_alerts()
+            book.load_incidents()
+            book.sent()
+        with suppress(BookError):
+            book.save_incidents([incident(1000 + attempt)])
+        with suppress(BookError):
+            book.record_sent("i", "p", "firing", 1.0)
+    assert {"i1000", "i1001", "i1002"} <= {i.id for i in book.load_incidents()}
+    if book.healthy:
+        book.close()
+        again = shelf.open()
+        assert {"i1000", "i1001", "i1002"} <= {i.id for i in again.load_incidents()} or any(
+            ".corrupt-" in p.name for p in folder.iterdir()
+        )
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """A file system of its own, a megabyte small: paging's state goes on in memory, and into the file once there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be had: {mounted.stderr.strip()}")
+    shelf = Shelf(disk)
+    try:
+        shelf.book.save_incidents([incident(0)])
+        with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(b"x" * 4096)
+        raised = 0
+        for n in range(1, 300):
+            try:
+                shelf.book.save_incidents([incident(n)])
+            except BookError:
+                raised += 1
+        assert raised == 1 and not shelf.book.healthy
+        assert len(shelf.book.load_incidents()) == 300
+        (disk / "filler").unlink()
+        shelf.monotonic.now += RETRY_AFTER
+        shelf.book.save_incidents([incident(300)])
+        assert shelf.book.healthy
+        assert len(shelf.reopen().load_incidents()) == 301
+    finally:
+        shelf.book.close()
+        subprocess.run(["umount", str(disk)], check=True)

@@ -41,6 +41,7 @@ class Book:
 class Out:
     book: Book
     sent: list[Posting] = field(default_factory=list)
+    told: list[Incident] = field(default_factory=list)
 
     def post(self, batch: Sequence[Posting]) -> None:
         for posting in batch:
@@ -48,6 +49,9 @@ class Out:
                 written = [p for i in self.book.incidents.values() for p in i.postings]
                 assert posting.starts_at in {at for _, at in written}, "sent before it was written down"
         self.sent += batch
+
+    def tell(self, incidents: Sequence[Incident]) -> None:
+        self.told = list(incidents)
 
 
 @dataclass

@@ -6,7 +6,10 @@ import base64
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from alerts.diagnosis.postings import Posting
-from alerts.notify.alertmanager import Alertmanagers, Queue, as_json, is_refusal
+from alerts.notify.alertmanager import as_json
 from alerts.notify.config import AlertmanagerPeer
+from alerts.notify.delivery import Delivery
+from alerts.notify.http import is_refusal
+from alerts.notify.sender import Queue
 from exporter.metrics.catalogue import PROCESS_ROWS
 from tests.alertmanager import wait_until
 
@@ -37,6 +43,8 @@ class Server:
 
     def __init__(self) -> None:
         self.answer: Callable[[list[str]], int] = lambda _: 200
+        self.clock: Callable[[], float] = lambda: NOW
+        self.retry_after = ""
         self.requests: list[tuple[str, dict[str, str], list[dict[str, Any]]]] = []
         outer = self
 
@@ -46,12 +54,22 @@ class Server:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.requests.append((self.path, dict(self.headers), body))
-                status = outer.answer([a["labels"]["alertname"] for a in body])
-                self.send_response(status)
+                status = outer.answer([a["labels"]["alertname"] for a in body if isinstance(a, dict)])
+                self.send_response_only(status)
+                self.send_header("Date", formatdate(outer.clock(), usegmt=True))
+                if outer.retry_after:
+                    self.send_header("Retry-After", outer.retry_after)
                 if status // 100 == 3:
                     self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def do_GET(self) -> None:
+                """It shows nothing."""
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"[]")
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -74,20 +92,21 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alerts.notify.alertmanager.FIRST_PAUSE", 0.05)
-    monkeypatch.setattr("alerts.notify.alertmanager.LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("alerts.notify.sender.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("alerts.notify.sender.LONGEST_PAUSE", 0.1)
 
 
-Start = Callable[..., tuple[Alertmanagers, CollectorRegistry]]
+Start = Callable[..., tuple[Delivery, CollectorRegistry]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     running = []
 
-    def begin(*peers: AlertmanagerPeer) -> tuple[Alertmanagers, CollectorRegistry]:
+    def begin(*peers: AlertmanagerPeer) -> tuple[Delivery, CollectorRegistry]:
         registry = CollectorRegistry()
-        box = Alertmanagers(peers, registry, lambda: NOW)
+        box = Delivery(registry, lambda: NOW)
+        box.use(peers)
         box.start()
         running.append(box)
         return box, registry
@@ -97,7 +116,7 @@ def start() -> Iterator[Start]:
         box.stop(0.2)
 
 
-def emptied(box: Alertmanagers) -> None:
+def emptied(box: Delivery) -> None:
     wait_until("the queues are empty", lambda: not any(box.pending().values()), 10)
 
 
@@ -112,10 +131,11 @@ def test_what_speaks_of_the_way_is_tried_again(server: Server, start: Start, sta
     assert len(server.requests) == 3
     peer = {"peer": server.url[7:]}
     assert registry.get_sample_value("klaxon_notifications_total", peer) == 1
-    assert registry.get_sample_value("klaxon_notifications_failed_total", peer) == 2
+    failed = registry.get_sample_value("klaxon_notifications_failed_total", {**peer, "reason": f"http_{status}"})
+    assert failed == 2
     assert registry.get_sample_value("klaxon_notifications_dropped_total", peer) == 0
-    assert registry.get_sample_value("klaxon_alertmanager_up", peer) == 1
-    assert registry.get_sample_value("klaxon_alertmanager_last_success_timestamp_seconds", peer) == NOW
+    assert registry.get_sample_value("klaxon_notify_up", peer) == 1
+    assert registry.get_sample_value("klaxon_notify_last_success_timestamp_seconds", peer) == NOW
 
 
 @pytest.mark.parametrize("bad", [["B0"], ["B7"], ["B0", "B3", "B9"], [f"B{i}" for i in range(10)]])
@@ -142,10 +162,10 @@ def test_one_peer_that_is_away_holds_up_no_other(server: Server, start: Start) -
     wait_until("the living peer has it", lambda: box.pending()[server.url[7:]] == 0, 10)
     wait_until(
         "the other is down",
-        lambda: registry.get_sample_value("klaxon_notifications_failed_total", {"peer": away.name}) != 0,
+        lambda: failed(registry, away.name, "connection") > 0,
     )
     assert box.pending()[away.name] == 1
-    assert registry.get_sample_value("klaxon_alertmanager_up", {"peer": away.name}) == 0
+    assert registry.get_sample_value("klaxon_notify_up", {"peer": away.name}) == 0
 
 
 @pytest.mark.usefixtures("quick")
@@ -174,6 +194,7 @@ def test_prefix_and_login(server: Server, start: Start, tmp_path: Path) -> None:
     box, _ = start(basic, bearer, plain)
     box.post([posting("A")])
     emptied(box)
+    assert {path for path, _, _ in server.requests} == {f"/{p}/api/v2/alerts" for p in ("am", "b", "c")}
     sent = {path: headers.get("Authorization") for path, headers, _ in server.requests}
     assert sent == {
         "/am/api/v2/alerts": "Basic " + base64.b64encode(b"k:geheim").decode(),
@@ -217,7 +238,7 @@ def test_changed_tls_files_are_taken_up(start: Start, tmp_path: Path) -> None:
             emptied(box)
         assert server.connections == 1
         assert [line["event"] for line in told] == [
-            "a TLS file of an alertmanager has changed and cannot be used; a kept connection goes on"
+            "a TLS file of a peer has changed and cannot be used; a kept connection goes on"
         ]
         server.use(second)
         second.cert_pem.write_to_path(ca)
@@ -258,7 +279,7 @@ def test_secret_that_cannot_be_read_is_tried_again(server: Server, start: Start,
     box.post([posting("A")])
     wait_until(
         "it failed",
-        lambda: registry.get_sample_value("klaxon_notifications_failed_total", {"peer": server.url[7:]}) != 0,
+        lambda: failed(registry, server.url[7:], "secret") > 0,
     )
     written = tmp_path / "written"
     written.write_text("abc")
@@ -268,15 +289,20 @@ def test_secret_that_cannot_be_read_is_tried_again(server: Server, start: Start,
 
 
 def test_stop_sends_what_is_left(server: Server) -> None:
-    box = Alertmanagers([AlertmanagerPeer(url=server.url)], CollectorRegistry(), lambda: NOW)
+    box = Delivery(CollectorRegistry(), lambda: NOW)
+    box.use([AlertmanagerPeer(url=server.url)])
     box.post([posting(f"A{i}") for i in range(200)])
     box.start()
     box.stop()
     assert sum(len(b) for _, _, b in server.requests) == 200
 
 
+def failed(registry: CollectorRegistry, peer: str, reason: str) -> float:
+    return registry.get_sample_value("klaxon_notifications_failed_total", {"peer": peer, "reason": reason}) or 0.0
+
+
 def up(registry: CollectorRegistry, peer: AlertmanagerPeer) -> float | None:
-    return registry.get_sample_value("klaxon_alertmanager_up", {"peer": peer.name})
+    return registry.get_sample_value("klaxon_notify_up", {"peer": peer.name})
 
 
 @pytest.mark.usefixtures("quick")
@@ -355,9 +381,85 @@ def test_bad_configuration_says_what_would_be_right(section: dict[str, Any], sai
 
 def test_metrics_stand_in_the_catalogue() -> None:
     registry = CollectorRegistry()
-    Alertmanagers([AlertmanagerPeer(url="http://a:9093")], registry, lambda: NOW)
+    Delivery(registry, lambda: NOW).use([AlertmanagerPeer(url="http://a:9093")])
     rows = {row.name: row for row in PROCESS_ROWS}
     for family in registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
         assert rows[name].help == family.documentation
         assert rows[name].type == family.type
+
+
+# --- the way to it
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_peer_that_asks_to_wait_is_left_alone_so_long(
+    server: Server, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alerts.notify.sender.LONGEST_PAUSE", 1.0)
+    answers = [429]
+    server.retry_after = "1"
+    server.answer = lambda _: answers.pop(0) if answers else 200
+    box, _ = start(AlertmanagerPeer(url=server.url))
+    began = time.monotonic()
+    box.post([posting("A")])
+    emptied(box)
+    assert time.monotonic() - began >= 1.0
+
+
+def test_headers_go_with_each_request_and_are_never_shown(server: Server, start: Start) -> None:
+    peer = AlertmanagerPeer.model_validate(
+        {"url": server.url, "headers": {"X-Scope-OrgID": "kafka", "X-Key": "s3cret"}}
+    )
+    box, _ = start(peer)
+    box.post([posting("A")])
+    emptied(box)
+    headers = server.requests[0][1]
+    assert (headers["X-Scope-OrgID"], headers["X-Key"]) == ("kafka", "s3cret")
+    assert "s3cret" not in repr(peer) + str(peer) + peer.model_dump_json()
+
+
+def test_a_proxy_is_used_where_it_is_configured(server: Server, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never the environment's, unless that is asked for."""
+    by_proxy = AlertmanagerPeer(url="http://am.invalid:9093/one", proxy_url=server.url)
+    by_environment = AlertmanagerPeer(url="http://am.invalid:9093/two", proxy_from_environment=True)
+    straight = AlertmanagerPeer(url=f"{server.url}/three")
+    elsewhere = "http://127.0.0.1:9"
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", server.url)
+    box, _ = start(by_proxy, by_environment)
+    box.post([posting("A")])
+    emptied(box)
+    monkeypatch.setenv("http_proxy", elsewhere)
+    box, _ = start(straight)
+    box.post([posting("A")])
+    emptied(box)
+    assert [path for path, _, _ in sorted(server.requests, key=lambda r: r[0])] == [
+        "/three/api/v2/alerts",
+        "http://am.invalid:9093/one/api/v2/alerts",
+        "http://am.invalid:9093/two/api/v2/alerts",
+    ]
+
+
+@pytest.mark.parametrize("ahead", [0.0, 1.0, 90.0, -90.0, 7200.0, -7200.0])
+def test_everything_is_said_by_the_peers_clock(server: Server, start: Start, ahead: float) -> None:
+    """Nothing begins or ends in its future, and what fires outlives the next word; ``ahead`` is our clock."""
+    server.clock = lambda: NOW - ahead
+    with structlog.testing.capture_logs() as told:
+        box, registry = start(AlertmanagerPeer(url=server.url))
+        box.post([posting("A")])
+        emptied(box)
+        box.post([posting("A", starts_at=NOW - 1), posting("B", starts_at=NOW - 1, resolved_at=NOW)])
+        emptied(box)
+    skew = registry.get_sample_value("klaxon_notify_clock_skew_seconds", {"peer": server.url[7:]})
+    assert skew == pytest.approx(ahead, abs=1)
+    theirs = NOW - ahead + 1.5
+    for alert in server.requests[-1][2]:
+        begins, ends = (datetime.fromisoformat(alert[key]).timestamp() for key in ("startsAt", "endsAt"))
+        assert begins <= theirs
+        if alert["labels"]["alertname"] == "A":
+            assert ends - theirs == pytest.approx(900, abs=3)
+        else:
+            assert begins <= ends <= theirs
+    assert bool([line for line in told if "clocks" in line["event"]]) == (abs(ahead) > 30)

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from alerts.diagnosis.postings import Posting
-from alerts.notify.alertmanager import Alertmanagers
 from alerts.notify.config import AlertmanagerPeer
+from alerts.notify.delivery import Delivery
 from tests.alertmanager import NO_BINARY, SHIPPED_CONFIG, CountingWebhook, RealAlertmanager, binary, wait_until
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.skipif(binary() is None, reason=NO_BINARY)]
@@ -48,18 +48,19 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def outbox(alertmanager: RealAlertmanager, registry: CollectorRegistry) -> Iterator[Alertmanagers]:
-    box = Alertmanagers([AlertmanagerPeer(url=alertmanager.url)], registry, time.time)
+def outbox(alertmanager: RealAlertmanager, registry: CollectorRegistry) -> Iterator[Delivery]:
+    box = Delivery(registry, time.time)
+    box.use([AlertmanagerPeer(url=alertmanager.url)])
     box.start()
     yield box
     box.stop()
 
 
-def taken(outbox: Alertmanagers) -> None:
+def taken(outbox: Delivery) -> None:
     wait_until("all alerts are taken", lambda: not any(outbox.pending().values()))
 
 
-def after_a_flush(webhook: CountingWebhook, outbox: Alertmanagers) -> None:
+def after_a_flush(webhook: CountingWebhook, outbox: Delivery) -> None:
     """Something sent later has come through, so what was due before has, too."""
     mark = posting(subject=f"topic/mark-{len(webhook.notifications)}-{time.time()}", problem="Mark")
     before = time.time()
@@ -73,7 +74,7 @@ def told(webhook: CountingWebhook) -> list[tuple[str, str]]:
 
 
 def test_told_once_at_opening_again_at_critical_and_at_the_end(
-    webhook: CountingWebhook, outbox: Alertmanagers, alertmanager: RealAlertmanager
+    webhook: CountingWebhook, outbox: Delivery, alertmanager: RealAlertmanager
 ) -> None:
     warning = posting()
     outbox.post([warning])
@@ -101,7 +102,7 @@ def test_told_once_at_opening_again_at_critical_and_at_the_end(
 
 
 def test_lost_quorum_inhibits_single_brokers(
-    webhook: CountingWebhook, outbox: Alertmanagers, alertmanager: RealAlertmanager
+    webhook: CountingWebhook, outbox: Delivery, alertmanager: RealAlertmanager
 ) -> None:
     outbox.post([posting(subject="cluster", severity="critical", problem="KafkaNoController")])
     wait_until("told of the cluster", lambda: told(webhook) == [("pager", "firing")])
@@ -112,14 +113,14 @@ def test_lost_quorum_inhibits_single_brokers(
 
 
 def test_nothing_is_lost_while_a_peer_is_away(
-    webhook: CountingWebhook, outbox: Alertmanagers, alertmanager: RealAlertmanager, registry: CollectorRegistry
+    webhook: CountingWebhook, outbox: Delivery, alertmanager: RealAlertmanager, registry: CollectorRegistry
 ) -> None:
     first, second = posting(), posting(subject="broker/3")
     outbox.post([first])
     wait_until("told of the first", lambda: len(told(webhook)) == 1)
     alertmanager.stop()
     outbox.post([replace(first, resolved_at=time.time()), second])
-    up = lambda: registry.get_sample_value("klaxon_alertmanager_up", {"peer": alertmanager.url[7:]})  # noqa: E731
+    up = lambda: registry.get_sample_value("klaxon_notify_up", {"peer": alertmanager.url[7:]})  # noqa: E731
     wait_until("the peer is seen to be away", lambda: up() == 0)
     alertmanager.start()
     wait_until("told of both", lambda: len(told(webhook)) == 3)
@@ -128,7 +129,7 @@ def test_nothing_is_lost_while_a_peer_is_away(
 
 
 def test_alerts_come_back_after_alertmanager_restarted_without_a_second_notification(
-    webhook: CountingWebhook, outbox: Alertmanagers, alertmanager: RealAlertmanager
+    webhook: CountingWebhook, outbox: Delivery, alertmanager: RealAlertmanager
 ) -> None:
     outbox.post([posting()])
     wait_until("told", lambda: len(told(webhook)) == 1)
@@ -141,7 +142,7 @@ def test_alerts_come_back_after_alertmanager_restarted_without_a_second_notifica
 
 
 def test_one_bad_alert_costs_no_other(
-    webhook: CountingWebhook, outbox: Alertmanagers, alertmanager: RealAlertmanager, registry: CollectorRegistry
+    webhook: CountingWebhook, outbox: Delivery, alertmanager: RealAlertmanager, registry: CollectorRegistry
 ) -> None:
     bad = replace(posting(), labels={"alertname": "Bad", "not a label": "x"})
     good = [posting(subject=f"broker/{i}") for i in range(10)]
