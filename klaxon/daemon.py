@@ -32,7 +32,7 @@ from exporter.history.history import History
 from exporter.jmx.catalogue import shipped
 from exporter.jmx.transports import Transports
 from exporter.kafka.reader import Reader
-from exporter.metrics.catalogue import ALERTS_ROW, complete
+from exporter.metrics.catalogue import ALERTS_ROWS, complete
 from exporter.metrics.page import EVERYTHING, Page, Scope
 from exporter.quiet_log import QuietLog
 from exporter.reading import Coverage
@@ -437,7 +437,7 @@ def requirements(loaded: Loaded) -> dict[str, float]:
     wanted = loaded.rules.history_requirements()
     trees = {name: seconds for name, seconds in longest_windows(loaded.trees.expressions).items() if name is not None}
     kept: dict[str, float] = {}
-    for name in {ALERTS_ROW.name, *wanted, *trees, *loaded.config.history.keep}:
+    for name in {*(row.name for row in ALERTS_ROWS), *wanted, *trees, *loaded.config.history.keep}:
         row = complete().get(name)
         coarse = COARSE_S if row is not None and "partition" not in row.labels else 0.0
         kept[name] = max(wanted.get(name, 0.0), trees.get(name, 0.0), loaded.config.history.keep.get(name, 0.0), coarse)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +94,10 @@ Rule = AlertingRule | RecordingRule
 
 @dataclass(frozen=True, slots=True)
 class RuleGroup:
-    """Rules that are evaluated one after the other; ``interval`` and ``query_offset`` in seconds, ``limit`` 0 for none."""
+    """Rules that are evaluated one after the other; ``interval`` and ``query_offset`` in seconds, ``limit`` 0 for none.
+
+    ``phase``: how many seconds after a whole interval since 1970 it is evaluated.
+    """
 
     key: str
     name: str
@@ -101,6 +106,7 @@ class RuleGroup:
     limit: int
     query_offset: float
     rules: tuple[Rule, ...]
+    phase: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,12 @@ class RuleSet:
         kept = retention(exprs)
         later = max((group.query_offset for group in self.groups), default=0.0)
         return {metric: seconds + later for metric, seconds in kept.items()}
+
+
+def phase(file: str, group: str, interval: float) -> float:
+    """A group's place between two whole intervals, in seconds: the same as long as nobody renames file or group, and different from most others'."""
+    whole = max(1, math.floor(interval))
+    return float(zlib.crc32(f"{file}\xff{group}".encode()) % whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +277,7 @@ class _Loader:
             limit,
             offset,
             tuple(r for r in rules if r is not None),
+            phase(Path(file).name, name, interval),
         )
 
     def _limit(self, node: Node | None, place: _Place) -> int:
@@ -425,6 +438,10 @@ class _Loader:
             below: list[str] = []
             names.check(query, below)
             found += [f"{name}: its query: {reason}" for reason in below]
+        if template.unknown_queries:
+            found.append(
+                f"{name}: its query must be a string, or printf with a string, so that History keeps what it asks"
+            )
         for label in template.labels:
             if labels is not None and label not in labels:
                 found.append(

@@ -113,7 +113,7 @@ def test_a_file_is_read() -> None:
             alert("kafka_brokers", "    annotations:\n      a: '{{ $value | humanise }}'"),
             7,
             "A",
-            "the function 'humanise' is not supported",
+            "function 'humanise' is not defined",
         ),
         (
             alert("kafka_brokers", "    annotations:\n      a: 'b {{ $labels.broker }}'"),
