@@ -50,7 +50,9 @@ class Alert:
 
     @property
     def severity(self) -> Severity:
-        return Severity(self.labels.get("severity", "warning"))
+        """The label ``severity``; what is none of ours, or missing, counts as a warning."""
+        said = self.labels.get("severity", "")
+        return Severity(said) if said in list(Severity) else Severity.WARNING
 
     @property
     def cluster(self) -> str:

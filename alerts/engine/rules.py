@@ -22,6 +22,7 @@ from alerts.promql.parse import parse
 from alerts.promql.questions import rests_on_absence, selectors, variables
 from alerts.promql.syntax import Expr, ValueType, value_type
 from exporter.metrics.catalogue import MetricRow
+from exporter.series import METRIC_NAME
 
 DEFAULT_INTERVAL: Final = 15.0
 
@@ -165,28 +166,35 @@ def read_rule_files(paths: Iterable[Path], *, shipped: Collection[Path] = ()) ->
 
 def load_rules(
     files: Iterable[RuleFile],
-    catalogue: Mapping[str, MetricRow],
+    catalogue: Mapping[str, MetricRow] | None,
     *,
     default_interval: float = DEFAULT_INTERVAL,
     trees: Collection[str] | None = None,
 ) -> RuleSet:
     """Reads and checks all files together (a rule may use what another file records). ``trees``: the trees that exist, None if that is not checked here.
 
+    Without a catalogue any metric may be named, as in a Prometheus, and nothing is known of what rules need.
+
     Raises RuleError with every fault.
     """
     loader = _Loader(default_interval, trees)
     groups = [group for file in files for group in loader.file(file)]
+    done = tuple(groups if catalogue is None else _checked(loader, groups, catalogue))
+    if loader.faults:
+        raise RuleError(sorted(loader.faults, key=lambda fault: (fault.file, fault.line)))
+    return RuleSet(done)
+
+
+def _checked(loader: _Loader, groups: list[RuleGroup], catalogue: Mapping[str, MetricRow]) -> Iterator[RuleGroup]:
+    """The groups with what follows from the catalogue."""
     recorded = _recorded(groups)
     names = Names(
         catalogue,
         {name: [(r.expr, [label for label, _ in r.labels]) for r in rules] for name, rules in _records(groups).items()},
     )
-    done = tuple(
-        replace(g, rules=tuple(loader.checked(g, r, names, catalogue, recorded) for r in g.rules)) for g in groups
-    )
-    if loader.faults:
-        raise RuleError(sorted(loader.faults, key=lambda fault: (fault.file, fault.line)))
-    return RuleSet(done)
+    for group in groups:
+        rules = tuple(loader.checked(group, rule, names, catalogue, recorded) for rule in group.rules)
+        yield replace(group, rules=rules)
 
 
 def _records(groups: Iterable[RuleGroup]) -> dict[str, list[RecordingRule]]:
@@ -309,8 +317,6 @@ class _Loader:
         self, node: MappingNode, name: str, place: _Place, outer: Mapping[str, Scalar]
     ) -> AlertingRule | None:
         entries = self._keys(node, _ALERT_KEYS, place, "an alerting rule")
-        if not _LABEL.fullmatch(name):
-            place.fault(node.line, f"the alert's name {name!r} must be a word of letters, digits and _")
         text, expr = self._expr(entries.get("expr"), node.line, place)
         labels = {**outer, **self._labels(entries.get("labels"), place, "labels")}
         annotations = self._labels(entries.get("annotations"), place, "annotations")
@@ -370,7 +376,7 @@ class _Loader:
         self, labels: Mapping[str, Scalar], annotations: Mapping[str, Scalar], line: int, place: _Place
     ) -> None:
         severity = labels.get("severity")
-        if severity is not None and severity.text not in {s.value for s in Severity}:
+        if self.shipped[place.file] and severity is not None and severity.text not in {s.value for s in Severity}:
             place.fault(
                 severity.line,
                 f"labels: severity {severity.text!r} must be one of {', '.join(s.value for s in Severity)}",
@@ -498,7 +504,7 @@ class _Loader:
             place.fault(line, f"{what}: {key!r} stands twice; keep one of them")
         found: dict[str, Scalar] = {}
         for key, value in node.entries.items():
-            if not _LABEL.fullmatch(key) or (what == "labels" and key.startswith("__")):
+            if not _LABEL.fullmatch(key) or (what == "labels" and key == METRIC_NAME):
                 place.fault(node.lines[key], f"{what}: {key!r} is not a name; use letters, digits and _")
             elif not isinstance(value, Scalar):
                 place.fault(node.lines[key], f"{what}: {key!r} must be a text; quote it if it begins with {{ or [")
