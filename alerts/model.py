@@ -183,6 +183,8 @@ class Incident:
     """Names of the rules whose alerts took part, in the order they came; they stay when their alerts have ended."""
     postings: tuple[tuple[Severity, float], ...] = ()
     """What Alertmanager was given: each severity with its startsAt. A rise to critical adds a second one; all resolve together."""
+    maintenance: str = ""
+    """The maintenance window in which it is not sent."""
 
 
 def incident_id(cluster: str, problem: str, subject: str) -> str:

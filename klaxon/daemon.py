@@ -42,6 +42,7 @@ from exporter.snapshot import Snapshot
 from klaxon import version
 from klaxon.config import Config, ConfigError, Loaded
 from klaxon.lines import Line
+from klaxon.maintenance import windows_of
 from klaxon.observed import Observed
 from klaxon.web.app import create_app
 from klaxon.web.server import WebServer, bind
@@ -106,6 +107,7 @@ class Daemon:
             sink=self._history,
             observer=self._observed,
             external_url=self.url,
+            external_labels=config.external_labels,
         )
         self._outbox = Alertmanagers(config.alertmanagers, self._registry, clock)
         surroundings = Surroundings(self._world, self._request_early, self._answered, clock)
@@ -114,8 +116,9 @@ class Daemon:
             QuietBook(self._book, self._observed),
             self._outbox,
             surroundings,
-            _settings(config),
+            self._settings(config),
             Links(self.url),
+            config.external_labels,
         )
         self._web = WebServer(create_app(self), self._listener)
         self._rules_thread = threading.Thread(target=self._rule_loop, name="rules", daemon=True)
@@ -214,6 +217,7 @@ class Daemon:
         saved = progress_saved = time.monotonic()
         while not self._stopping.wait(FORGET_S):
             self._forget()
+            self._maintain()
             if time.monotonic() - saved >= CHECKPOINT_S:
                 saved = time.monotonic()
                 self._checkpoint()
@@ -226,6 +230,23 @@ class Daemon:
             for node in take_forgotten(self._book, name):
                 runner.forget(node)
                 log.info("node forgotten", cluster=name, node=node)
+
+    def _maintain(self) -> None:
+        """Windows that the command added or ended since the last look."""
+        fresh = self._settings(self._loaded.config)
+        if fresh.windows != self._desk.settings.windows:
+            self._desk.settings = fresh
+            log.info("maintenance", windows=[window.name for window in fresh.windows])
+
+    def _settings(self, config: Config) -> Settings:
+        own = config.incidents
+        added = tuple(windows_of(self._book, self._clock()))
+        return Settings(
+            settle=own.settle,
+            close_after=own.close_after,
+            storm_limit=own.storm_limit,
+            windows=(*config.maintenance, *added),
+        )
 
     def _checkpoint(self) -> None:
         try:
@@ -347,9 +368,10 @@ class Daemon:
         before, self._loaded = self._loaded.config, fresh
         config = fresh.config
         self._history.keep(requirements(fresh))
-        self._engine.reload(fresh.rules)
+        self._engine.reload(fresh.rules, config.external_labels)
         self._desk.trees = fresh.trees
-        self._desk.settings = _settings(config)
+        self._desk.settings = self._settings(config)
+        self._desk.external_labels = config.external_labels
         self._outbox.use(config.alertmanagers)
         for name in before.clusters.keys() | config.clusters.keys():
             self._adopt_cluster(name, before.clusters.get(name), config.clusters.get(name))
@@ -481,11 +503,6 @@ def _as_incident(finding: Finding, now: float) -> Incident:
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
     return [key for key in ("web", "data_dir", "log") if getattr(old, key) != getattr(new, key)]
-
-
-def _settings(config: Config) -> Settings:
-    own = config.incidents
-    return Settings(settle=own.settle, close_after=own.close_after, storm_limit=own.storm_limit)
 
 
 def _shown_host(host: str) -> str:

@@ -10,7 +10,7 @@ import structlog
 
 from alerts.diagnosis.incidents import Settings, State, known, step
 from alerts.diagnosis.inputs import inputs_of
-from alerts.diagnosis.postings import Links, Posting, Schedule, postings
+from alerts.diagnosis.postings import Links, Posting, Schedule, postings, with_external
 from alerts.diagnosis.tree import Tree, Trees
 from alerts.diagnosis.walk import World, diagnose
 from alerts.model import Alert, Finding, Incident, Severity
@@ -65,6 +65,8 @@ class Desk:
     surroundings: Surroundings
     settings: Settings = field(default_factory=Settings)
     links: Links = field(default_factory=Links)
+    external_labels: Mapping[str, str] = field(default_factory=dict)
+    """What everything that is sent to Alertmanager carries."""
     _state: State = field(default_factory=State)
     _walked: dict[str, _Walked] = field(default_factory=dict)
     _schedule: Schedule = field(default_factory=Schedule)
@@ -98,7 +100,7 @@ class Desk:
             self.book.save_incidents(changes.changed)
         self._ask_early(changes.began_waiting)
         if batch := self._schedule.due(postings(self.incidents, everything, self.links), now):
-            self.outbox.post(batch)
+            self.outbox.post(with_external(batch, self.external_labels))
 
     # --- walking
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from alerts.diagnosis.tree import BUILT_IN_CAUSES, HEALED
+from alerts.engine.maintenance import Window, window_of
 from alerts.model import Alert, Confidence, Finding, Incident, Severity, incident_id
 
 CLUSTER: Final = "cluster"
@@ -40,6 +41,8 @@ class Settings:
     """How long a closed one is kept, to be sent as resolved again."""
     storm_limit: int = 20
     """Incidents of one cluster that are sent on their own; what comes on top is summed up in one."""
+    windows: tuple[Window, ...] = ()
+    """Maintenance: what they are about is shown and not sent; what is still there at their end is sent then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class _Step:
             self._place(alert)
         for incident in self._open():
             self._refresh(incident)
+            self._maintain(self.incidents[incident.id])
         self._nest()
         self._calm_storms()
         for incident in self._open():
@@ -310,7 +314,7 @@ class _Step:
         """Above the limit, those not sent yet are summed up in one incident."""
         storm_id = incident_id(cluster, STORM, CLUSTER)
         alone = [i for i in self._open() if i.cluster == cluster and i.problem != STORM and i.ended_at is None]
-        alone = [i for i in alone if i.parent in (None, storm_id)]
+        alone = [i for i in alone if i.parent in (None, storm_id) and not i.maintenance]
         sent = [i for i in alone if i.settled_at is not None]
         unsent = sorted((i for i in alone if i.settled_at is None), key=lambda i: (-i.severity.rank, i.opened_at, i.id))
         room = max(0, self.settings.storm_limit - len(sent))
@@ -350,6 +354,10 @@ class _Step:
 
     # --- sending and closing
 
+    def _maintain(self, incident: Incident) -> None:
+        window = window_of(self.settings.windows, incident.cluster, incident.subject, self.now)
+        self._put(*_maintained(incident, window))
+
     def _send_or_close(self, incident: Incident) -> None:
         if incident.ended_at is not None:
             waited = self.now - incident.ended_at
@@ -357,6 +365,8 @@ class _Step:
                 self._put(replace(incident, closed_at=self.now), "over before it was sent")
             elif waited >= self.settings.close_after:
                 self._put(replace(incident, closed_at=self.now), "closed")
+            return
+        if incident.maintenance:
             return
         if incident.settled_at is None:
             if incident.parent is None:
@@ -367,6 +377,15 @@ class _Step:
         elif incident.severity.rank > max(s.rank for s, _ in incident.postings):
             postings = (*incident.postings, (incident.severity, self.now))
             self._put(replace(incident, postings=postings), f"raised to {incident.severity}")
+
+
+def _maintained(incident: Incident, window: Window | None) -> tuple[Incident, str]:
+    """The incident with its window, and what is to be said of it."""
+    name = window.name if window is not None else ""
+    if name == incident.maintenance:
+        return incident, ""
+    said = f"not sent during maintenance {name}" if name else f"maintenance {incident.maintenance} is over"
+    return replace(incident, maintenance=name), said
 
 
 def _names(incident: Incident, finding: Finding) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
@@ -51,6 +51,11 @@ def postings(incidents: Iterable[Incident], alerts: Iterable[Alert], links: Link
     """Everything that Alertmanager should know now: what incidents posted, and alerts of severity none (the watchdog) as they are."""
     said = [p for i in incidents for p in _of_incident(i, links)]
     return said + [p for a in alerts if a.severity is Severity.NONE for p in _of_alert(a, links)]
+
+
+def with_external(batch: Iterable[Posting], external: Mapping[str, str]) -> list[Posting]:
+    """The postings with external labels, which go to everyone and never over a label of one's own."""
+    return [replace(one, labels={**external, **one.labels}) if external else one for one in batch]
 
 
 def _of_incident(incident: Incident, links: Links) -> Iterator[Posting]:
