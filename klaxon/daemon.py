@@ -20,6 +20,7 @@ from alerts.diagnosis.incidents import Settings
 from alerts.diagnosis.postings import Links
 from alerts.diagnosis.walk import Case, World, walk
 from alerts.engine.engine import Engine
+from alerts.engine.maintenance import window_of
 from alerts.model import Finding, Incident, Severity
 from alerts.notify.alertmanager import Alertmanagers
 from alerts.promql.evaluate import Evaluator
@@ -46,7 +47,7 @@ from klaxon.maintenance import windows_of
 from klaxon.observed import Observed
 from klaxon.web.app import create_app
 from klaxon.web.server import WebServer, bind
-from klaxon.web.view import ClusterView, IncidentView
+from klaxon.web.view import AlertView, ClusterView, IncidentView
 
 log = structlog.get_logger(__name__)
 
@@ -300,6 +301,18 @@ class Daemon:
         known = {i.id: i for i in self._book.load_incidents()} | {i.id: i for i in self._desk.incidents}
         latest = sorted(known.values(), key=lambda i: (i.closed_at is not None, -i.severity.rank, -i.opened_at))
         return [self._view(i) for i in latest[:200]]
+
+    def alerts(self) -> Sequence[AlertView]:
+        """Worst first."""
+        open_ones = [i for i in self._desk.incidents if i.closed_at is None]
+        windows, now = self._desk.settings.windows, self._clock()
+        views = []
+        for alert in sorted(self._engine.alerts(), key=lambda a: (not a.active, -a.severity.rank, a.active_at)):
+            own = [i for i in open_ones if alert.fingerprint in i.alerts]
+            window = window_of(windows, alert.cluster, alert.subject, now)
+            names = [i.maintenance for i in own if i.maintenance] or ([window.name] if window is not None else [])
+            views.append(AlertView(alert, [i.id for i in own], ", ".join(dict.fromkeys(names))))
+        return views
 
     def incident(self, incident_id: str) -> IncidentView | None:
         return next((view for view in self.incidents() if view.incident.id == incident_id), None)

@@ -267,7 +267,7 @@ class _Loader:
     def _group(self, node: Node, file: str, shipped: bool) -> RuleGroup | None:
         place = _Place(self, file)
         entries = self._keys(node, _GROUP_KEYS, place, "a group")
-        name = self._text(entries.get("name"), place)
+        name = self._text(entries.get("name"), place, "name")
         if not name:
             place.fault(node.line, "the group has no name; add name: …")
             return None
@@ -289,7 +289,7 @@ class _Loader:
         )
 
     def _limit(self, node: Node | None, place: _Place) -> int:
-        text = self._text(node, place)
+        text = self._text(node, place, "limit")
         if text is None or node is None:
             return 0
         if not re.fullmatch(r"[0-9]+", text):
@@ -304,7 +304,7 @@ class _Loader:
         if not isinstance(node, MappingNode):
             place.fault(node.line, "a rule must be a mapping with alert: or record:")
             return None
-        alert, record = self._text(node.entries.get("alert"), place), self._text(node.entries.get("record"), place)
+        alert, record = (self._text(node.entries.get(key), place, key) for key in ("alert", "record"))
         place.rule = alert or record or ""
         if bool(alert) == bool(record):
             place.fault(node.line, "a rule needs either alert: or record:" + (", not both" if alert else ""))
@@ -355,7 +355,9 @@ class _Loader:
         return key if self.keys[key] == 1 else f"{key};{self.keys[key]}"
 
     def _expr(self, node: Node | None, line: int, place: _Place) -> tuple[str, Expr | None]:
-        text = self._text(node, place)
+        text = self._text(node, place, "expr")
+        if node is not None and not isinstance(node, Scalar):
+            return "", None
         if not text or node is None:
             place.fault(node.line if node else line, "the rule has no expr; add expr: …")
             return "", None
@@ -475,17 +477,17 @@ class _Loader:
             return []
         return node.items
 
-    def _text(self, node: Node | None, place: _Place) -> str | None:
+    def _text(self, node: Node | None, place: _Place, what: str) -> str | None:
         if node is None:
             return None
         if not isinstance(node, Scalar):
-            place.fault(node.line, "must be a text, not a list or mapping")
+            place.fault(node.line, f"{what}: must be a text, not a list or mapping")
             return None
         return node.text
 
     def _duration(self, entries: Mapping[str, Node], key: str, place: _Place, default: float) -> float:
         node = entries.get(key)
-        text = self._text(node, place)
+        text = self._text(node, place, key)
         if node is None or text is None:
             return default
         try:
