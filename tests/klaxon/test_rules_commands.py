@@ -43,9 +43,8 @@ def found(*arguments: object) -> list[Any]:
 
 def test_the_shipped_rules_have_nothing_wrong() -> None:
     result = klaxon("check-rules", "--strict")
-    assert (result.exit_code, result.stdout.splitlines()[-1].split(", ", 1)[1]) == (0, "0 errors, 0 warnings") or (
-        result.stdout
-    ).endswith("0 errors, 0 warnings\n"), result.stdout
+    assert result.stdout.splitlines()[-1].endswith(" 0 errors, 0 warnings"), result.stdout
+    assert result.exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -166,14 +165,7 @@ def test_alerts_and_maintenance_of_a_running_daemon(running: Running, tmp_path: 
     assert (listed["name"], listed["active"], listed["broker"]) == ("patching", True, "2")
     assert klaxon("maintenance", "end", "patching", "-c", config).exit_code == 0
     wait_until(lambda: state(running)["maintenance"] == "", 20, "the window has ended in the daemon too")
-    wait_until(
-        lambda: (
-            "sent as warning" in running.get("/api/klaxon/incidents").json()[0]["text"]
-            or running.daemon.incidents()[0].incident.postings != ()
-        ),
-        20,
-        "it is sent",
-    )
+    wait_until(lambda: running.daemon.incidents()[0].incident.postings != (), 20, "what is still there is sent")
     assert klaxon("maintenance", "end", "patching", "-c", config).exit_code == 1
 
 
