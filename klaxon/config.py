@@ -256,7 +256,7 @@ def _below(annotation: Any, part: str | int) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = next((f for name, f in annotation.model_fields.items() if part in (name, f.alias)), None)
         return _unwrapped(field.annotation) if field is not None else None
-    arguments = get_args(annotation)
+    arguments = [argument for argument in get_args(annotation) if argument is not ...]
     return _unwrapped(arguments[-1]) if arguments else None
 
 

@@ -25,10 +25,17 @@ class Weekly(BaseModel):
 
     model_config = _CONFIG
 
-    days: tuple[Day, ...] = Field(min_length=1)
+    days: tuple[Day, ...]
     start: str = Field(alias="from")
     until: str
     zone: str = "UTC"
+
+    @field_validator("days")
+    @classmethod
+    def _some(cls, value: tuple[Day, ...]) -> tuple[Day, ...]:
+        if not value:
+            raise ValueError(f"names no day; write some of {', '.join(DAYS)}")
+        return value
 
     @field_validator("start", "until")
     @classmethod
