@@ -134,6 +134,39 @@ def _jmx(snapshot: Snapshot) -> str:
     return _count(len(snapshot.jmx.fresh(snapshot.at)), "node")
 
 
+def _configs(snapshot: Snapshot) -> str:
+    return _count(sum(len(p.value) for p in snapshot.configs.fresh(snapshot.at).values()), "setting")
+
+
+def _topic_configs(snapshot: Snapshot) -> str:
+    topics = snapshot.topic_configs.value(snapshot.at)
+    return _count(len(topics), "topic") if topics is not None else ""
+
+
+def _quotas(snapshot: Snapshot) -> str:
+    quotas = snapshot.quotas.value(snapshot.at)
+    return _count(len(quotas), "limit") if quotas is not None else ""
+
+
+def _certificates(snapshot: Snapshot) -> str:
+    shown = snapshot.certificates.value(snapshot.at)
+    return _count(len(shown), "listener") if shown is not None else ""
+
+
+def _reassignments(snapshot: Snapshot) -> str:
+    moves = snapshot.reassignments.value(snapshot.at)
+    return _count(len(moves), "running move") if moves is not None else ""
+
+
+def _throttles(snapshot: Snapshot) -> str:
+    return _count(sum(len(p.value.rates) for p in snapshot.throttles.fresh(snapshot.at).values()), "rate")
+
+
+def _transactions(snapshot: Snapshot) -> str:
+    found = [p.value for p in snapshot.transactions.fresh(snapshot.at).values()]
+    return _count(sum(map(len, found)), "transaction")
+
+
 _FACTS: Final[Mapping[str, Callable[[Snapshot], str]]] = {
     "cluster": _cluster,
     "topics": _topics,
@@ -142,6 +175,13 @@ _FACTS: Final[Mapping[str, Callable[[Snapshot], str]]] = {
     "log_dirs": _log_dirs,
     "quorum": _quorum,
     "jmx": _jmx,
+    "configs": _configs,
+    "topic_configs": _topic_configs,
+    "quotas": _quotas,
+    "certificates": _certificates,
+    "reassignments": _reassignments,
+    "throttles": _throttles,
+    "transactions": _transactions,
 }
 
 

@@ -19,6 +19,7 @@ LAYERS: dict[str, int] = {
     "exporter.blocks": 0,
     "exporter.series": 0,
     "exporter.files": 0,
+    "exporter.memo": 0,
     "exporter.quiet_log": 0,
     "exporter.reading": 1,
     "exporter.facts": 1,

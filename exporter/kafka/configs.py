@@ -10,8 +10,9 @@ from exporter.facts.configs import DEFAULT_ENTITY, ConfigSource, Quota, Setting,
 from exporter.kafka.api import Api
 from exporter.kafka.errors import BadAnswer
 from exporter.kafka.fields import FieldReader, compact_length, compact_string, read_all
-from exporter.kafka.messages import DESCRIBE_CONFIGS, raise_for
+from exporter.kafka.messages import raise_for
 
+DESCRIBE_CONFIGS = Api("DescribeConfigs", 32, 4, True)
 DESCRIBE_CLIENT_QUOTAS = Api("DescribeClientQuotas", 48, 1, True)
 
 TOPIC_KEYS: Final = (
@@ -38,13 +39,13 @@ _ALIKE: Final = 16
 """So many different kinds of settings are remembered while an answer is read: most topics are like another one."""
 
 
-def broker_settings_request(node: int) -> bytes:
-    """All settings of the broker that is asked; no other knows what stands in its file."""
-    return _request([(_BROKER, str(node))], None)
+def broker_settings_request(node: int, keys: Sequence[str] | None = None) -> bytes:
+    """These settings of the broker that is asked, or all; no other knows what stands in its file."""
+    return _request([(_BROKER, str(node))], keys)
 
 
-def topic_settings_request(topics: Sequence[str]) -> bytes:
-    return _request([(_TOPIC, t) for t in topics], TOPIC_KEYS)
+def topic_settings_request(topics: Sequence[str], keys: Sequence[str] = TOPIC_KEYS) -> bytes:
+    return _request([(_TOPIC, t) for t in topics], keys)
 
 
 def _request(resources: Sequence[tuple[int, str]], keys: Sequence[str] | None) -> bytes:
@@ -70,6 +71,21 @@ def topic_settings(body: memoryview) -> TopicSettings:
     if rows and all(error for error, _, _ in rows):
         raise_for(rows[0][0], DESCRIBE_CONFIGS.name)
     return {name: settings for error, name, settings in rows if not error}
+
+
+def broker_values(body: memoryview) -> Mapping[str, str]:
+    """Those settings of the one broker that have a value, as text. Raises BadAnswer, BrokerError."""
+    return _values(broker_settings(body))
+
+
+def topic_values(body: memoryview) -> Mapping[str, Mapping[str, str]]:
+    """Topic -> the settings that have a value, as text; topics with an error are left out. Raises BadAnswer."""
+    rows = read_all(body, DESCRIBE_CONFIGS.name, lambda r: list(_resources(r)))
+    return {name: _values(settings) for error, name, settings in rows if not error}
+
+
+def _values(settings: Settings) -> Mapping[str, str]:
+    return {name: setting.value for name, setting in settings.items() if setting.value is not None}
 
 
 def _resources(reader: FieldReader) -> Iterable[tuple[int, str, Settings]]:

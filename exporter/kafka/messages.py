@@ -9,8 +9,6 @@ from kafka.errors import for_code
 from kafka.protocol.admin import (
     DescribeClusterRequest,
     DescribeClusterResponse,
-    DescribeConfigsRequest,
-    DescribeConfigsResponse,
     DescribeQuorumRequest,
     DescribeQuorumResponse,
     DescribeTopicPartitionsRequest,
@@ -34,7 +32,6 @@ Versions = Mapping[int, tuple[int, int]]
 API_VERSIONS = Api("ApiVersions", 18, 3, True)
 METADATA = Api("Metadata", 3, 12, True)
 DESCRIBE_CLUSTER = Api("DescribeCluster", 60, 2, True)
-DESCRIBE_CONFIGS = Api("DescribeConfigs", 32, 4, True)
 DESCRIBE_TOPIC_PARTITIONS = Api("DescribeTopicPartitions", 75, 0, True)
 DESCRIBE_QUORUM_V2 = Api("DescribeQuorum", 55, 2, True)
 DESCRIBE_QUORUM_V1 = Api("DescribeQuorum", 55, 1, True)
@@ -46,7 +43,6 @@ OFFSET_FETCH = Api("OffsetFetch", 9, 8, True)
 DESCRIBE_LOG_DIRS = Api("DescribeLogDirs", 35, 4, True)
 
 METADATA_TOPIC = "__cluster_metadata"
-_TOPIC_RESOURCE = 2
 _PARTITION_LIMIT = 2000
 
 
@@ -116,28 +112,7 @@ def _broker(node: int, host: str, port: int, rack: str | None, fenced: bool | No
     return Node(node, host, port, rack, frozenset({Role.BROKER}), registered=True, fenced=fenced)
 
 
-# --- configs and ELR
-
-
-def min_isr_request(topics: Sequence[str]) -> bytes:
-    resource = DescribeConfigsRequest.DescribeConfigsResource
-    resources = [
-        resource(resource_type=_TOPIC_RESOURCE, resource_name=t, configuration_keys=["min.insync.replicas"])
-        for t in topics
-    ]
-    return bytes(DescribeConfigsRequest(version=DESCRIBE_CONFIGS.version, resources=resources).encode())
-
-
-def min_isr(body: memoryview) -> Mapping[str, int]:
-    """Topic -> min.insync.replicas in force; topics with an error are left out."""
-
-    def read(answer: Any) -> Mapping[str, int]:
-        values = {r.resource_name: r.configs for r in answer.results if r.error_code == 0}
-        return {
-            topic: int(c.value) for topic, configs in values.items() for c in configs if c.name == "min.insync.replicas"
-        }
-
-    return decoded(DescribeConfigsResponse, body, DESCRIBE_CONFIGS, read)
+# --- ELR
 
 
 Cursor = tuple[str, int]

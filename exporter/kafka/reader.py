@@ -41,6 +41,7 @@ from exporter.kafka.security import PLAINTEXT, SecurityConfig
 __all__ = ["Lane", "Reader", "Timeouts"]
 
 T = TypeVar("T")
+MIN_ISR = "min.insync.replicas"
 
 _DESCRIBERS: Mapping[str, tuple[Api, Callable[[memoryview], Mapping[str, GroupDescription]]]] = {
     "classic": (messages.DESCRIBE_GROUPS, messages.classic_groups),
@@ -80,7 +81,8 @@ class Reader(Peers):
             return self._any(messages.METADATA, wire.metadata_request, self._metadata.decode)
 
     def min_insync_replicas(self, topics: Sequence[str]) -> Mapping[str, int]:
-        return self._any(messages.DESCRIBE_CONFIGS, lambda: messages.min_isr_request(topics), messages.min_isr)
+        told = self.topic_values(topics, [MIN_ISR])
+        return {topic: int(values[MIN_ISR]) for topic, values in told.items() if MIN_ISR in values}
 
     def elr(self, topics: Sequence[str]) -> Sequence[ElrRow]:
         rows: list[ElrRow] = []
@@ -205,7 +207,7 @@ class Reader(Peers):
         running = {
             n: self._ask(
                 n,
-                messages.DESCRIBE_CONFIGS,
+                configs.DESCRIBE_CONFIGS,
                 partial(configs.broker_settings_request, n),
                 self._once(n, "settings", configs.broker_settings),
             )
@@ -215,7 +217,7 @@ class Reader(Peers):
 
     def topic_settings(self, topics: Sequence[str]) -> TopicSettings:
         return self._any(
-            messages.DESCRIBE_CONFIGS,
+            configs.DESCRIBE_CONFIGS,
             lambda: configs.topic_settings_request(topics),
             _remembering(self._remembered, "topic settings", configs.topic_settings),
         )
@@ -269,20 +271,17 @@ class Reader(Peers):
         running = {
             n: self._ask(
                 n,
-                messages.DESCRIBE_CONFIGS,
-                partial(messages_moves.settings_request, messages_moves.BROKER_RESOURCE, [str(n)], names),
-                messages_moves.broker_values,
+                configs.DESCRIBE_CONFIGS,
+                partial(configs.broker_settings_request, n, names),
+                configs.broker_values,
             )
             for n in nodes
         }
         return self._gathered(running)
 
     def topic_values(self, topics: Sequence[str], names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
-        return self._any(
-            messages.DESCRIBE_CONFIGS,
-            partial(messages_moves.settings_request, messages_moves.TOPIC_RESOURCE, topics, names),
-            messages_moves.topic_values,
-        )
+        request = partial(configs.topic_settings_request, topics, names)
+        return self._any(configs.DESCRIBE_CONFIGS, request, configs.topic_values)
 
     # --- transactions
 

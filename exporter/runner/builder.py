@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from exporter.derive.witnesses import MUTE_KINDS, QuorumWatch, jmx_window, testi
 from exporter.facts.cluster import ClusterFacts, LegName, LegState, Node, Role
 from exporter.facts.groups import CommitTable
 from exporter.facts.partitions import I64, OffsetRows, TopicFacts
+from exporter.memo import Memo
 from exporter.reading import WHOLE_CLUSTER, Part, Reading
 from exporter.runner.readings import Readings
 from exporter.snapshot import Derived, Snapshot
@@ -56,7 +57,7 @@ class Builder:
         self._off = frozenset(unsupported)
         watch = QuorumWatch(mute="off" if "quorum" in self._off else "")
         self._memory = _Memory(nodes={n.id: n for n in nodes}, trust=TrustState(watch=watch))
-        self._once: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self._memo = Memo()
         self.progress = ProgressWatch()
         """What is remembered of ends and commits; another one may be put here before the first Snapshot."""
 
@@ -177,7 +178,7 @@ class Builder:
 
     def _sight(self, readings: Readings, nodes: Nodes, legs: Legs, now: float) -> Sight:
         topics = readings.topics.value(now)
-        leaders = self._keep("leaders", (topics,), lambda: _leaders(topics)) if topics is not None else None
+        leaders = self._memo.once("leaders", (topics,), lambda: _leaders(topics)) if topics is not None else None
         brokers = [n for n in nodes.values() if Role.BROKER in n.roles]
         return Sight(readings.cluster.parts[WHOLE_CLUSTER].taken_at, brokers, legs, leaders)
 
@@ -185,24 +186,13 @@ class Builder:
         self, before: Known, view: ClusterFacts | None, topics: TopicFacts | None, nodes: Nodes, readings: Readings
     ) -> Known:
         cluster = (
-            before.cluster if view is None else self._keep("known", (view, nodes), lambda: replace(view, nodes=nodes))
+            before.cluster
+            if view is None
+            else self._memo.once("known", (view, nodes), lambda: replace(view, nodes=nodes))
         )
         settings = {b: p.value for b, p in readings.configs.parts.items()}
         known_topics, known_settings = topics or before.topics, settings or before.settings
         return Known(cluster, known_topics, known_settings, readings.end_offsets, readings.stable_offsets)
-
-    def _keep(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
-        """``make()``, again only when one of the inputs is another object than last time."""
-        kept = self._once.get(key)
-        if (
-            kept is not None
-            and len(kept[0]) == len(inputs)
-            and all(a is b for a, b in zip(kept[0], inputs, strict=True))
-        ):
-            return kept[1]  # type: ignore[no-any-return]
-        made = make()
-        self._once[key] = (inputs, made)
-        return made
 
     def _with_nodes(self, reading: Reading[ClusterFacts]) -> Reading[ClusterFacts]:
         """The reading with every node that should be there in its facts."""
@@ -216,14 +206,14 @@ class Builder:
             facts = replace(part.value, cluster_id=cluster_id, nodes=nodes)
             return replace(reading, parts={WHOLE_CLUSTER: Part(facts, part.taken_at)})
 
-        return self._keep("cluster", (reading, nodes), make)
+        return self._memo.once("cluster", (reading, nodes), make)
 
     # --- what follows
 
     def _derived(self, shown: Readings, withdrawn: frozenset[str], now: float) -> Derived:
         memory = self._memory
         topics = shown.topics.value(now) if not withdrawn else None
-        health = self._keep("health", (topics,), lambda: partition_health(topics)) if topics is not None else None
+        health = self._memo.once("health", (topics,), lambda: partition_health(topics)) if topics is not None else None
         end = self._offsets("end", shown.end_offsets, health, now)
         start = self._offsets("start", shown.start_offsets, health, now)
         lags = self._lags(shown, health, now) if health is not None else {}
@@ -253,13 +243,13 @@ class Builder:
     def _blast(self, health: PartitionHealth) -> BlastRadius:
         nodes = self._memory.nodes
         brokers = (n for n in nodes.values() if Role.BROKER in n.roles)
-        return self._keep("blast", (health, nodes), lambda: blast_radius(health, brokers))
+        return self._memo.once("blast", (health, nodes), lambda: blast_radius(health, brokers))
 
     def _drift(self, shown: Readings, now: float) -> Drift | None:
         settings = {b: p.value for b, p in sorted(shown.configs.fresh(now).items())}
         if len(settings) < 2:
             return None
-        return self._keep("drift", tuple(settings.values()), lambda: drift(settings))
+        return self._memo.once("drift", tuple(settings.values()), lambda: drift(settings))
 
     def _offsets(
         self, key: str, reading: Reading[OffsetRows], health: PartitionHealth | None, now: float
@@ -269,7 +259,7 @@ class Builder:
 
     def _of_parts(self, key: str, parts: Sequence[Part[OffsetRows]], health: PartitionHealth) -> I64 | None:
         rows = tuple(p.value for p in parts)
-        return self._keep(key, (health.table, *rows), lambda: end_by_row(health.table, rows)) if rows else None
+        return self._memo.once(key, (health.table, *rows), lambda: end_by_row(health.table, rows)) if rows else None
 
     def _unstable(self, shown: Readings, health: PartitionHealth | None, end: I64 | None, now: float) -> I64 | None:
         """End minus last stable offset, which was read after the end."""
@@ -277,7 +267,7 @@ class Builder:
         if stable is None or end is None:
             return None
         known = (stable >= 0) & (end >= 0)
-        return self._keep(
+        return self._memo.once(
             "unstable", (stable, end), lambda: np.where(known, np.maximum(end - stable, 0), -1).astype(np.int64)
         )
 
@@ -286,7 +276,9 @@ class Builder:
         if health is None or not parts:
             return None
         rows = tuple(p.value for p in parts)
-        return self._keep("newest", (health.table, *rows), lambda: end_by_row(health.table, [_stamps(r) for r in rows]))
+        return self._memo.once(
+            "newest", (health.table, *rows), lambda: end_by_row(health.table, [_stamps(r) for r in rows])
+        )
 
     def _progress(
         self,
@@ -314,12 +306,12 @@ class Builder:
             # Where every end is newer, as is usual, the coordinators share one array.
             key = "end" if len(newer) == len(parts) else f"end for {coordinator}"
             lags[coordinator] = self._lag(coordinator, part.value.commits, health, self._of_parts(key, newer, health))
-        return self._keep("lags", tuple(lags.values()), lambda: lags)
+        return self._memo.once("lags", tuple(lags.values()), lambda: lags)
 
     def _lag(self, coordinator: int, commits: CommitTable, health: PartitionHealth, ends: I64 | None) -> GroupLag:
         table = health.table
-        known = ends if ends is not None else self._keep("no ends", (table,), lambda: end_by_row(table, ()))
-        return self._keep(f"lag {coordinator}", (commits, table, known), lambda: group_lag(commits, table, known))
+        known = ends if ends is not None else self._memo.once("no ends", (table,), lambda: end_by_row(table, ()))
+        return self._memo.once(f"lag {coordinator}", (commits, table, known), lambda: group_lag(commits, table, known))
 
 
 def _leaders(topics: TopicFacts) -> frozenset[int]:

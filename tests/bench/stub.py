@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from exporter.kafka import messages
 from exporter.kafka.api import Api
+from exporter.kafka.configs import DESCRIBE_CONFIGS
 from exporter.kafka.fields import FieldReader, compact_length, compact_string
 from tests.bench.canned import VARIANTS, Canned
 from tests.bench.cluster_m import ROOT
@@ -73,7 +74,7 @@ class Brokers:
             messages.API_VERSIONS: lambda node, body: self._versions,
             messages.METADATA: lambda node, body: canned.metadata,
             messages.DESCRIBE_CLUSTER: lambda node, body: canned.cluster,
-            messages.DESCRIBE_CONFIGS: lambda node, body: described_configs(body),
+            DESCRIBE_CONFIGS: lambda node, body: described_configs(body),
             messages.DESCRIBE_QUORUM_V2: lambda node, body: canned.quorum(time.time()),
             messages.LIST_GROUPS: lambda node, body: canned.listings[node],
             messages.DESCRIBE_GROUPS: lambda node, body: canned.descriptions[node],

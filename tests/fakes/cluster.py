@@ -5,11 +5,13 @@ Time is a :class:`FakeClock`. Elections and fencing happen at their moment when 
 
 from __future__ import annotations
 
+import bisect
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 
 from exporter.facts.cluster import ClusterView, Node, Role
 from exporter.facts.configs import Quota
@@ -90,8 +92,8 @@ class TopicPartition:
     epoch: int = 0
     start: int = 0
     end: int = 0
-    stamps: list[float] = field(default_factory=list)
-    """When each record was appended (Unix seconds), from offset 0 on."""
+    appended: list[tuple[int, float]] = field(default_factory=list)
+    """First offset and time (Unix seconds) of what was appended at once, oldest first; what lies wholly before the start is forgotten."""
     elr: list[int] = field(default_factory=list)
     last_known_elr: list[int] = field(default_factory=list)
     dirs: dict[int, str] = field(default_factory=dict)
@@ -100,6 +102,23 @@ class TopicPartition:
     removing: list[int] = field(default_factory=list)
     open: dict[int, tuple[int, float]] = field(default_factory=dict)
     """Producer id -> start offset of its open transaction, and the time of its last record."""
+
+    def append(self, count: int, at: float) -> None:
+        while len(self.appended) > 1 and self.appended[1][0] <= self.start:
+            del self.appended[0]
+        if count:
+            self.appended.append((self.end, at))
+        self.end += count
+
+    def appended_at(self, offset: int) -> float:
+        """Time of a record that is still there (Unix seconds)."""
+        return self.appended[bisect.bisect_right(self.appended, offset, key=itemgetter(0)) - 1][1]
+
+    def stamps(self) -> list[tuple[int, float]]:
+        """Offset and time of the first record of each append that is still there."""
+        begun = [(max(first, self.start), at) for first, at in self.appended]
+        following = [first for first, _ in self.appended[1:]] + [self.end]
+        return [stamp for stamp, end in zip(begun, following, strict=True) if end > stamp[0]] if begun else []
 
     @property
     def last_stable_offset(self) -> int:
@@ -377,8 +396,7 @@ class FakeCluster:
         log = self.topics[name].partitions[partition]
         assert log.leader >= 0, f"{name}-{partition} has no leader"
         assert len(log.isr) >= min(self.min_isr_of(name), len(log.replicas)), f"{name}-{partition} is under min ISR"
-        log.end += count
-        log.stamps += [self.clock()] * count
+        log.append(count, self.clock())
 
     def share(self, group: str, topic: str, partition: int, start_offset: int) -> None:
         """A share group has come so far."""
@@ -481,8 +499,7 @@ class FakeCluster:
         for name, partition in ended.partitions:
             log = self.topics[name].partitions[partition]
             log.open.pop(ended.producer_id, None)
-            log.end += 1
-            log.stamps.append(self.clock())
+            log.append(1, self.clock())
 
     def lose_transaction(self, id: str) -> None:
         """Its coordinator no longer knows it, and its partitions still wait for the markers: it hangs."""

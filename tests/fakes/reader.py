@@ -442,7 +442,7 @@ class FakeReader:
         if error:
             return -1, -1, error
         log = self.model.topics[name].partitions[partition]
-        there = [(round(log.stamps[o] * 1000), o) for o in range(log.start, log.end)]
+        there = [(round(at * 1000), offset) for offset, at in log.stamps()]
         if timestamp == NEWEST.timestamp:
             newest = max(there, key=lambda r: (r[0], -r[1]), default=(-1, -1))
             return newest[1], newest[0], 0

@@ -38,6 +38,7 @@ STEPS = 240
 TOPICS, PARTITIONS, GROUPS = 100, 3, 50
 REPLACED_TOPICS, REPLACED_GROUPS = 5, 4
 """Each hour; a group reads two topics, and loses what was committed on a deleted one."""
+RETENTION_S = 3600.0
 STUCK_EACH = 10
 """One in so many groups commits no more: its alert must go when the group does."""
 AFTERWARDS = 12
@@ -67,7 +68,11 @@ class Churn:
             self._new_group()
 
     def hour(self, hour: int) -> None:
-        """Some go, as many come; one topic is made again under its name, and each third hour a broker restarts."""
+        """Some go, as many come; one topic is made again under its name, records are kept for an hour, and each third hour a broker restarts."""
+        for topic in self.model.topics.values():
+            for partition in topic.partitions:
+                kept = (offset for offset, at in partition.stamps() if at >= self.clock() - RETENTION_S)
+                partition.start = next(kept, partition.end)
         topics = [t for t in self.model.topics if t.startswith("orders")]
         for name in self._random.sample(topics, REPLACED_TOPICS):
             self.model.delete_topic(name)
@@ -90,7 +95,7 @@ class Churn:
         """Records and commits on everything that can take them, and now and then a member goes for another."""
         for topic in self.model.topics.values():
             for partition in topic.partitions:
-                partition.end += self._random.randrange(100)
+                partition.append(self._random.randrange(100), self.clock())
         for number, group in enumerate(self.model.groups.values()):
             if number % STUCK_EACH:
                 for (topic_name, p), (at, note) in group.commits.items():

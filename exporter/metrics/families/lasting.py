@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from exporter.blocks import NO_LABELS, Block, LabelSets
-from exporter.facts.partitions import I64, Bool
+from exporter.facts.partitions import I64, Bool, PartitionTable
+from exporter.memo import Memo
 from exporter.reading import Reading
 from exporter.snapshot import Snapshot
 
@@ -17,12 +18,15 @@ Row = tuple[str, ...]
 Blocks = list[Block]
 
 
-class Lasting:
+class Lasting(Memo):
     """The memory of one cluster's families: label sets and whole blocks by key."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._labels: dict[str, LabelSets] = {}
-        self.memo: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self.partitions: tuple[PartitionTable, LabelSets] | None = None
+        """The label sets of every partition, and the table that they were last those of."""
+        self._some: dict[str, tuple[LabelSets, Bool, LabelSets]] = {}
 
     def block(self, metric: str, names: tuple[str, ...], samples: Iterable[tuple[Row, float]]) -> Block:
         """A small family from (label values, value) pairs."""
@@ -37,29 +41,16 @@ class Lasting:
             known = self._labels[key] = LabelSets(names, rows)
         return known
 
-    def once(self, key: str, inputs: tuple[Any, ...], make: Callable[[], T]) -> T:
-        """``make()``, again only when one of the inputs is another object than last time."""
-        known = self.memo.get(key)
-        if (
-            known is not None
-            and len(known[0]) == len(inputs)
-            and all(a is b for a, b in zip(known[0], inputs, strict=True))
-        ):
-            return known[1]  # type: ignore[no-any-return]
-        made = make()
-        self.memo[key] = (inputs, made)
-        return made
-
     def some(self, key: str, labels: LabelSets, mask: Bool) -> LabelSets:
         """The label sets where ``mask`` is true; ``labels`` itself when it is true everywhere."""
         if mask.all():
             return labels
-        known = self.memo.get(key)
-        if known is not None and known[0][0] is labels and np.array_equal(known[0][1], mask):
-            return known[1]  # type: ignore[no-any-return]
+        known = self._some.get(key)
+        if known is not None and known[0] is labels and np.array_equal(known[1], mask):
+            return known[2]
         rows = labels.rows
         some = LabelSets(labels.names, [rows[i] for i in np.flatnonzero(mask).tolist()])
-        self.memo[key] = ((labels, mask), some)
+        self._some[key] = (labels, mask, some)
         return some
 
     def masked(self, metric: str, labels: LabelSets, values: I64, mask: Bool) -> Block:

@@ -37,16 +37,16 @@ def _topic_blocks(keep: Lasting, facts: TopicFacts, health: PartitionHealth, bro
 
 def partition_labels(keep: Lasting, table: PartitionTable) -> LabelSets:
     """(topic, partition) of every row; the same object as long as the same partitions exist, whoever leads them."""
-    known = keep.memo.get("partition labels")
+    known = keep.partitions
     if known is not None:
-        old: PartitionTable = known[0][0]
+        old, labels = known
         if old is table or (old.topics == table.topics and np.array_equal(old.topic_starts, table.topic_starts)):
-            keep.memo["partition labels"] = ((table,), known[1])
-            return known[1]  # type: ignore[no-any-return]
+            keep.partitions = (table, labels)
+            return labels
     names = table.topics
     rows = [(names[t], str(p)) for t, p in zip(table.topic.tolist(), table.partition.tolist(), strict=True)]
     labels = LabelSets(("topic", "partition"), rows)
-    keep.memo["partition labels"] = ((table,), labels)
+    keep.partitions = (table, labels)
     return labels
 
 

@@ -49,7 +49,7 @@ def write(model: FakeCluster, seconds: int, *, every: int = 10, sim: Simulation 
 def true_lag(model: FakeCluster, sim: Simulation, position: int) -> float:
     """At the moment when the end was last read."""
     read_at = max(p.taken_at for p in sim.snapshots[-1].end_offsets.parts.values())
-    return read_at - model.topics["orders"].partitions[0].stamps[position]
+    return read_at - model.topics["orders"].partitions[0].appended_at(position)
 
 
 ROW = ("billing", "orders", 0)

@@ -20,7 +20,6 @@ PINNED = "3.0.12"
 MESSAGES = {
     "kafka.protocol.admin": (
         "DescribeCluster",
-        "DescribeConfigs",
         "DescribeProducers",
         "DescribeQuorum",
         "DescribeTopicPartitions",
