@@ -216,7 +216,7 @@ def test_the_same_verdicts_as_promtool_on_files_written_by_hand(tmp_path: Path) 
 
 # --- generated files
 
-FILES = int(os.environ.get("KLAXON_TEST_RULE_FILES", "16"))
+FILES = int(os.environ.get("KLAXON_TEST_RULE_FILES", "10"))
 
 
 def generated(rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
