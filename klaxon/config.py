@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from alerts.diagnosis import tree as trees
 from alerts.diagnosis.routing import Route
 from alerts.diagnosis.tree import TreeError, Trees
+from alerts.engine.maintenance import Window
 from alerts.engine.rules import RuleError, RuleSet, load_rules, read_rule_files
 from alerts.engine.thresholds import Thresholds
 from alerts.notify.config import AlertmanagerPeer, Webhook
@@ -88,6 +89,8 @@ class Config(_Strict):
     rules: RulesConfig = RulesConfig()
     trees: RulesConfig = RulesConfig()
     thresholds: Annotated[Thresholds, Field(strict=False)] = Thresholds()
+    external_labels: dict[str, str] = {}
+    maintenance: Annotated[tuple[Window, ...], Field(strict=False)] = ()
     incidents: IncidentsConfig = IncidentsConfig()
     history: HistoryConfig = HistoryConfig()
     log: LogConfig = LogConfig()
@@ -104,6 +107,23 @@ class Config(_Strict):
                         f"{other} and {name} both have the bootstrap server {server}; watch a cluster once, under one name"
                     )
         return clusters
+
+    @field_validator("external_labels")
+    @classmethod
+    def _label_names(cls, labels: dict[str, str]) -> dict[str, str]:
+        for name in labels:
+            if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII) or name.startswith("__"):
+                raise ValueError(f"{name!r} is not a label's name; use letters, digits and _")
+        return labels
+
+    @field_validator("maintenance")
+    @classmethod
+    def _each_window_once(cls, windows: tuple[Window, ...]) -> tuple[Window, ...]:
+        names = [window.name for window in windows]
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands twice; give each window a name of its own")
+        return windows
 
     @field_validator("alertmanagers")
     @classmethod
@@ -237,7 +257,7 @@ def _keys_at(path: KeyPath) -> Iterator[str]:
     """The keys of the section at a path."""
     model = _at(path)
     if isinstance(model, type) and issubclass(model, BaseModel):
-        yield from model.model_fields
+        yield from (field.alias or name for name, field in model.model_fields.items())
 
 
 def _at(path: KeyPath) -> Any:
@@ -250,9 +270,9 @@ def _at(path: KeyPath) -> Any:
 
 def _below(annotation: Any, part: str | int) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        field = annotation.model_fields.get(str(part))
+        field = next((f for name, f in annotation.model_fields.items() if part in (name, f.alias)), None)
         return _unwrapped(field.annotation) if field is not None else None
-    arguments = get_args(annotation)
+    arguments = [argument for argument in get_args(annotation) if argument is not ...]
     return _unwrapped(arguments[-1]) if arguments else None
 
 

@@ -20,6 +20,7 @@ from alerts.diagnosis.incidents import Settings
 from alerts.diagnosis.postings import Links
 from alerts.diagnosis.walk import Case, World, walk
 from alerts.engine.engine import Engine
+from alerts.engine.maintenance import window_of
 from alerts.engine.needs import retention
 from alerts.model import Finding, Incident, Severity
 from alerts.notify.config import AlertmanagerPeer
@@ -34,7 +35,7 @@ from exporter.history.history import History
 from exporter.jmx.catalogue import shipped
 from exporter.jmx.transports import Transports
 from exporter.kafka.reader import Reader
-from exporter.metrics.catalogue import ALERTS_ROW, complete
+from exporter.metrics.catalogue import ALERTS_ROWS, complete
 from exporter.metrics.page import EVERYTHING, Page, Scope
 from exporter.quiet_log import QuietLog
 from exporter.reading import Coverage
@@ -44,11 +45,12 @@ from exporter.snapshot import Snapshot
 from klaxon import version
 from klaxon.config import Config, ConfigError, Loaded
 from klaxon.lines import Line
+from klaxon.maintenance import windows_of
 from klaxon.observed import Observed
 from klaxon.own_series import OwnSeries
 from klaxon.web.app import create_app
 from klaxon.web.server import WebServer, bind
-from klaxon.web.view import ClusterView, IncidentView
+from klaxon.web.view import AlertView, ClusterView, IncidentView
 
 log = structlog.get_logger(__name__)
 
@@ -110,13 +112,16 @@ class Daemon:
             sink=self._history,
             observer=self._observed,
             external_url=self.url,
+            external_labels=config.external_labels,
         )
         quiet_book, links = QuietBook(self._book, self._observed), Links(self.url)
         self._watch = Watch(clock)
         self._outbox = Delivery(self._registry, clock, ledger=quiet_book, links=links, changed=self._peers_changed)
         self._use_peers(config)
         surroundings = Surroundings(self._world, self._request_early, self._answered, clock, self._watch.shown)
-        self._desk = Desk(loaded.trees, quiet_book, self._outbox, surroundings, _settings(config), links)
+        self._desk = Desk(
+            loaded.trees, quiet_book, self._outbox, surroundings, self._settings(config), links, config.external_labels
+        )
         self._web = WebServer(create_app(self), self._listener)
         self._rules_thread = threading.Thread(target=self._rule_loop, name="rules", daemon=True)
         self._keeping_thread = threading.Thread(target=self._keeping_loop, name="keeping", daemon=True)
@@ -216,6 +221,7 @@ class Daemon:
         saved = progress_saved = time.monotonic()
         while not self._stopping.wait(FORGET_S):
             self._forget()
+            self._maintain()
             if time.monotonic() - saved >= CHECKPOINT_S:
                 saved = time.monotonic()
                 self._checkpoint()
@@ -228,6 +234,26 @@ class Daemon:
             for node in take_forgotten(self._book, name):
                 runner.forget(node)
                 log.info("node forgotten", cluster=name, node=node)
+
+    def _maintain(self) -> None:
+        """Windows that the command added or ended since the last look."""
+        fresh = self._settings(self._loaded.config)
+        if fresh.windows != self._desk.settings.windows:
+            self._desk.settings = fresh
+            log.info("maintenance", windows=[window.name for window in fresh.windows])
+
+    def _settings(self, config: Config) -> Settings:
+        own = config.incidents
+        added = tuple(windows_of(self._book, self._clock()))
+        return Settings(
+            settle=own.settle,
+            close_after=own.close_after,
+            quiet_period=own.quiet_period,
+            storm_limit=own.storm_limit,
+            windows=(*config.maintenance, *added),
+            routes=tuple(config.routing),
+            instance=config.instance,
+        )
 
     def _checkpoint(self) -> None:
         try:
@@ -281,6 +307,18 @@ class Daemon:
         known = {i.id: i for i in self._book.load_incidents()} | {i.id: i for i in self._desk.incidents}
         latest = sorted(known.values(), key=lambda i: (i.closed_at is not None, -i.severity.rank, -i.opened_at))
         return [self._view(i) for i in latest[:200]]
+
+    def alerts(self) -> Sequence[AlertView]:
+        """Worst first."""
+        open_ones = [i for i in self._desk.incidents if i.closed_at is None]
+        windows, now = self._desk.settings.windows, self._clock()
+        views = []
+        for alert in sorted(self._engine.alerts(), key=lambda a: (not a.active, -a.severity.rank, a.active_at)):
+            own = [i for i in open_ones if alert.fingerprint in i.alerts]
+            window = window_of(windows, alert.cluster, alert.subject, now)
+            names = [i.maintenance for i in own if i.maintenance] or ([window.name] if window is not None else [])
+            views.append(AlertView(alert, [i.id for i in own], ", ".join(dict.fromkeys(names))))
+        return views
 
     def incident(self, incident_id: str) -> IncidentView | None:
         return next((view for view in self.incidents() if view.incident.id == incident_id), None)
@@ -349,9 +387,10 @@ class Daemon:
         before, self._loaded = self._loaded.config, fresh
         config = fresh.config
         self._history.keep(requirements(fresh))
-        self._engine.reload(fresh.rules)
+        self._engine.reload(fresh.rules, config.external_labels)
         self._desk.trees = fresh.trees
-        self._desk.settings = _settings(config)
+        self._desk.settings = self._settings(config)
+        self._desk.external_labels = config.external_labels
         self._use_peers(config)
         for name in before.clusters.keys() | config.clusters.keys():
             self._adopt_cluster(name, before.clusters.get(name), config.clusters.get(name))
@@ -456,7 +495,7 @@ def requirements(loaded: Loaded) -> dict[str, float]:
     wanted = loaded.rules.history_requirements()
     trees = retention(loaded.trees.expressions)
     kept: dict[str, float] = {}
-    for name in {ALERTS_ROW.name, *wanted, *trees, *loaded.config.history.keep}:
+    for name in {*(row.name for row in ALERTS_ROWS), *wanted, *trees, *loaded.config.history.keep}:
         row = complete().get(name)
         coarse = COARSE_S if row is not None and "partition" not in row.labels else 0.0
         kept[name] = max(wanted.get(name, 0.0), trees.get(name, 0.0), loaded.config.history.keep.get(name, 0.0), coarse)
@@ -500,18 +539,6 @@ def _as_incident(finding: Finding, now: float) -> Incident:
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
     return [key for key in ("web", "data_dir", "log", "instance") if getattr(old, key) != getattr(new, key)]
-
-
-def _settings(config: Config) -> Settings:
-    own = config.incidents
-    return Settings(
-        settle=own.settle,
-        close_after=own.close_after,
-        quiet_period=own.quiet_period,
-        storm_limit=own.storm_limit,
-        routes=tuple(config.routing),
-        instance=config.instance,
-    )
 
 
 def _shown_host(host: str) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 from alerts.diagnosis.tree import Trees
 from alerts.engine.rules import AlertingRule, RuleSet
 from alerts.engine.template import Template
+from alerts.engine.thresholds import METRIC
+from alerts.promql.questions import selectors
 from alerts.promql.text import to_text
 from exporter.jmx.strimzi import render_strimzi_doc
 from exporter.metrics.catalogue import complete
@@ -56,9 +58,18 @@ def _rule(rule: AlertingRule, interval: float) -> Iterator[str]:
         yield annotations["impact"]
     yield ""
     told = [f"severity `{rule.severity}`", f"for {_seconds(rule.for_)}", f"evaluated every {_seconds(interval)}"]
+    if rule.keep_firing_for:
+        told.append(f"kept for {_seconds(rule.keep_firing_for)}")
     told += [f"{name} `{labels[name]}`" for name in ("problem", "subject", "tree") if name in labels]
+    told += [f"limit `thresholds.{name}`" for name in _limits(rule)]
     yield f"{' · '.join(told)}\n"
     yield f"```promql\n{to_text(rule.expr)}\n```"
+
+
+def _limits(rule: AlertingRule) -> list[str]:
+    """The limits of the configuration that a rule joins."""
+    joined = [s for s in selectors(rule.expr) if s.name == METRIC]
+    return sorted({m.value for s in joined for m in s.matchers if m.name == "name" and m.op == "="})
 
 
 def _texts(templates: Iterable[tuple[str, Template]]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import structlog
 
 from alerts.diagnosis.incidents import SHOWN_LASTS, Settings, State, known, step
 from alerts.diagnosis.inputs import inputs_of
-from alerts.diagnosis.postings import Links, Posting, Schedule, postings
+from alerts.diagnosis.postings import Links, Posting, Schedule, postings, with_external
 from alerts.diagnosis.shown import Shown
 from alerts.diagnosis.tree import Tree, Trees
 from alerts.diagnosis.walk import World, diagnose
@@ -74,6 +74,8 @@ class Desk:
     surroundings: Surroundings
     settings: Settings = field(default_factory=Settings)
     links: Links = field(default_factory=Links)
+    external_labels: Mapping[str, str] = field(default_factory=dict)
+    """What everything that is sent to Alertmanager carries."""
     _state: State = field(default_factory=State)
     _walked: dict[str, _Walked] = field(default_factory=dict)
     _schedule: Schedule = field(default_factory=Schedule)
@@ -109,7 +111,7 @@ class Desk:
         self._ask_early(changes.began_waiting)
         said = postings(self.incidents, everything, self.links, self.settings.instance_label)
         if batch := self._schedule.due(said, now, self._left_to_others(active, shown, now)):
-            self.outbox.post(batch)
+            self.outbox.post(with_external(batch, self.external_labels))
         self.outbox.tell(self.incidents)
 
     def _left_to_others(self, active: Sequence[Alert], shown: Shown | None, now: float) -> frozenset[str]:

@@ -17,6 +17,7 @@ from typing import Final
 from alerts.diagnosis.routing import Route, routed
 from alerts.diagnosis.shown import Shown, ShownAlert
 from alerts.diagnosis.tree import BUILT_IN_CAUSES, HEALED
+from alerts.engine.maintenance import Window, window_of
 from alerts.model import Alert, Confidence, Finding, Incident, Severity, incident_id
 
 CLUSTER: Final = "cluster"
@@ -56,6 +57,8 @@ class Settings:
     """An incident that returns within this after it was closed closes the next time only after so long a silence."""
     storm_limit: int = 20
     """Incidents of one cluster that are sent on their own; what comes on top is summed up in one, until no more than half as many are left."""
+    windows: tuple[Window, ...] = ()
+    """Maintenance: what they are about is shown and not sent; what is still there at their end is sent then."""
     routes: tuple[Route, ...] = ()
     instance: int | None = None
     """Which one this is, from 0, of several Klaxons that watch the same clusters; None for one alone."""
@@ -150,6 +153,7 @@ class _Step:
             self._place(alert)
         for incident in self._open():
             self._refresh(incident)
+            self._maintain(self.incidents[incident.id])
         self._nest()
         self._calm_storms()
         for incident in self._open():
@@ -381,7 +385,7 @@ class _Step:
         """Above the limit, those not sent yet are summed up in one incident."""
         storm_id = incident_id(cluster, STORM, CLUSTER)
         alone = [i for i in self._open() if i.cluster == cluster and i.problem != STORM and i.ended_at is None]
-        alone = [i for i in alone if i.parent in (None, storm_id)]
+        alone = [i for i in alone if i.parent in (None, storm_id) and not i.maintenance]
         sent = [i for i in alone if i.settled_at is not None]
         unsent = sorted((i for i in alone if i.settled_at is None), key=_urgency)
         over = len(alone) <= max(1, self.settings.storm_limit // 2)
@@ -422,6 +426,10 @@ class _Step:
 
     # --- sending and closing
 
+    def _maintain(self, incident: Incident) -> None:
+        window = window_of(self.settings.windows, incident.cluster, incident.subject, self.now)
+        self._put(*_maintained(incident, window))
+
     def _send_or_close(self, incident: Incident) -> None:
         if incident.ended_at is not None:
             waited = self.now - incident.ended_at
@@ -429,6 +437,8 @@ class _Step:
                 self._put(replace(incident, closed_at=self.now), "over before it was sent")
             elif waited >= self._close_after(incident):
                 self._put(replace(incident, closed_at=self.now), "closed")
+            return
+        if incident.maintenance:
             return
         shown = [
             (a.severity, a.starts_at) for a in self._shown_of(incident.cluster, incident.problem, incident.subject)
@@ -471,6 +481,15 @@ def _lines(incidents: Sequence[Incident]) -> tuple[str, ...]:
 
 def _many(incidents: Sequence[Incident]) -> str:
     return f"{len(incidents)} more incident{'' if len(incidents) == 1 else 's'}"
+
+
+def _maintained(incident: Incident, window: Window | None) -> tuple[Incident, str]:
+    """The incident with its window, and what is to be said of it."""
+    name = window.name if window is not None else ""
+    if name == incident.maintenance:
+        return incident, ""
+    said = f"not sent during maintenance {name}" if name else f"maintenance {incident.maintenance} is over"
+    return replace(incident, maintenance=name), said
 
 
 def _names(incident: Incident, finding: Finding) -> bool:

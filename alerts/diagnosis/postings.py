@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
@@ -69,6 +69,11 @@ def postings(
     several Klaxons."""
     said = [p for i in incidents for p in _of_incident(i, links)]
     return said + [p for a in alerts if a.severity is Severity.NONE for p in _of_alert(a, links, instance)]
+
+
+def with_external(batch: Iterable[Posting], external: Mapping[str, str]) -> list[Posting]:
+    """The postings with external labels, which go to everyone and never over a label of one's own."""
+    return [replace(one, labels={**external, **one.labels}) if external else one for one in batch]
 
 
 def _of_incident(incident: Incident, links: Links) -> Iterator[Posting]:

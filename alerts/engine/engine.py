@@ -1,8 +1,8 @@
 """The rule loop: evaluates every group on its grid, lets alerts live by the lifecycle, writes the book before anyone is told, and keeps one bad rule from others.
 
-The grid is aligned to the epoch: a group of 15 s is evaluated at :00, :15, :30, :45 (Prometheus shifts each group by a hash of file and name; only the phase
-differs). Missed ticks are skipped. Clocks (``for``, ``active_at``, recorded samples) stand on the grid; data are looked at when the evaluation really runs,
-so that they are never older than the coverage that vouches for them.
+The grid is Prometheus's: a group's ticks are its phase (a hash of file and name) plus whole intervals since 1970, so that groups do not all run at once and a
+restart changes nothing. Missed ticks are skipped. Clocks (``for``, ``active_at``, recorded samples) stand on the grid; data are looked at when the evaluation
+really runs, so that they are never older than the coverage that vouches for them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from alerts.engine.evidence import ALERTS, CoverageOf, Inputs
+from alerts.engine.evidence import ALERTS, ALERTS_FOR_STATE, CoverageOf, Inputs
 from alerts.engine.lifecycle import (
     MAX_HOLD,
     Change,
     Element,
     Evidence,
     Failed,
-    Outcome,
     RuleState,
     Timing,
     Tracked,
@@ -41,6 +40,10 @@ REWRITE_AFTER: Final = 60.0
 """Seconds after which an alert is written again though only its value or annotations changed."""
 
 _EXPANSIONS_KEPT: Final = 20_000
+
+_ALERT_SERIES: Final = (ALERTS, ALERTS_FOR_STATE)
+
+NO_ROWS: Final[Mapping[Labels, float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class GroupStatus:
 class _Live:
     """What the engine knows of one rule."""
 
-    name: str
+    names: tuple[str, ...]
     """Of the series that it writes."""
     state: RuleState = field(default_factory=RuleState)
     written: dict[str, tuple[Tracked, float]] = field(default_factory=dict)
@@ -140,6 +143,7 @@ class Engine:
         sink: SeriesSink | None = None,
         observer: Observer | None = None,
         external_url: str = "",
+        external_labels: Mapping[str, str] = NO_LABELS,
         max_hold: float = MAX_HOLD,
     ) -> None:
         self._querier = querier
@@ -149,6 +153,7 @@ class Engine:
         self._sink = sink
         self._observer = observer
         self._external_url = external_url
+        self._external_labels = external_labels
         self._max_hold = max_hold
         self._groups: tuple[RuleGroup, ...] = ()
         self._live: dict[str, _Live] = {}
@@ -180,10 +185,7 @@ class Engine:
         """When the next group is due, Unix seconds; a minute from now without groups."""
         due = [self._due(group, now) for group in self._groups]
         return min(
-            (
-                now if at is not None else _tick(now, g.interval) + g.interval
-                for g, at in zip(self._groups, due, strict=True)
-            ),
+            (now if at is not None else _tick(now, g) + g.interval for g, at in zip(self._groups, due, strict=True)),
             default=now + 60.0,
         )
 
@@ -196,8 +198,8 @@ class Engine:
         group_of = {rule.key: group for group in self._groups for rule in group.rules}
         for stored in self._book.load_alerts():
             live = self._live.get(stored.rule_key)
-            if live is None or live.name != ALERTS:
-                live = self._left.setdefault(stored.rule_key, _Live(ALERTS))
+            if live is None or live.names != _ALERT_SERIES:
+                live = self._left.setdefault(stored.rule_key, _Live(_ALERT_SERIES))
             group = group_of.get(stored.rule_key)
             evaluated_at = None if group is None else evaluations.get(group.key)
             may_be_true_at = None if group is None or evaluated_at is None else min(now, evaluated_at + group.interval)
@@ -213,9 +215,9 @@ class Engine:
         self._publish()
         return changes
 
-    def reload(self, rules: RuleSet) -> tuple[Change, ...]:
-        """Changes to another rule set; rules keep their alerts by file, group, name and labels, the alerts of rules that are gone end."""
-        before = self._live
+    def reload(self, rules: RuleSet, external_labels: Mapping[str, str] = NO_LABELS) -> tuple[Change, ...]:
+        """Changes to another rule set; rules keep their alerts by file, group, name and labels, the alerts and series of rules that are gone end."""
+        before, self._external_labels = self._live, external_labels
         self._adopt(rules)
         for key, live in before.items():
             if key not in self._live:
@@ -248,23 +250,24 @@ class Engine:
         if not due:
             return ()
         coverage = self._coverage()
-        changes: list[Change] = []
-        for group, at in due:
-            started = time.perf_counter()
-            for rule in group.rules:
-                changes += self._evaluate(group, rule, coverage, at, now)
-            self._last[group.key] = at
-            self._group_seconds[group.key] = time.perf_counter() - started
-            if self._observer is not None:
-                self._observer.group_evaluated(group, at, self._group_seconds[group.key])
+        changes = [change for group, at in due for change in self._evaluate_group(group, coverage, at, now)]
         self._age_left(now)
         self._write(now)
         self._publish()
         return tuple(changes)
 
+    def _evaluate_group(self, group: RuleGroup, coverage: CoverageOf, at: float, now: float) -> Iterable[Change]:
+        started = time.perf_counter()
+        changes = [change for rule in group.rules for change in self._evaluate(group, rule, coverage, at, now)]
+        self._last[group.key] = at
+        self._group_seconds[group.key] = time.perf_counter() - started
+        if self._observer is not None:
+            self._observer.group_evaluated(group, at, self._group_seconds[group.key])
+        return changes
+
     def _due(self, group: RuleGroup, now: float) -> float | None:
         """The tick that is to be evaluated now, None if its last one has been. A clock that was set back by more than a tick begins anew."""
-        at = _tick(now, group.interval)
+        at = _tick(now, group)
         last = self._last.get(group.key)
         return at if last is None or at > last or at < last - group.interval else None
 
@@ -278,7 +281,7 @@ class Engine:
         queried_at = (at if now - at >= group.interval else now) - group.query_offset
         try:
             if isinstance(rule, RecordingRule):
-                self._record(live, rule, queried_at, at - group.query_offset)
+                self._record(group, live, rule, queried_at, at - group.query_offset)
             else:
                 changes = self._alert(group, live, rule, coverage, at, queried_at)
         except Exception as error:  # noqa: BLE001 - the rule loop: a failure in one rule harms no other
@@ -297,29 +300,28 @@ class Engine:
     ) -> Sequence[Change]:
         inputs = Inputs(rule.needs, coverage, self._querier, queried_at)
         outcome = self._elements(live, rule, queried_at)
-        if isinstance(outcome, list) and group.limit and len(outcome) > group.limit:
-            raise RuleFailure(f"the rule gives {len(outcome)} alerts, its group's limit is {group.limit}")
+        _limited(group, len(outcome), "alerts")
         live.state, changes = advance(
             rule.name, self._timing(group, rule), live.state, outcome, inputs.evidence, at, queried_at
         )
-        self._show(rule.key, live, at)
+        self._show(rule.key, live, at - group.query_offset)
         return changes
 
     def _fail(self, group: RuleGroup, live: _Live, rule: AlertingRule, reason: str, at: float) -> Sequence[Change]:
         """Nothing is known: every alert of the rule is held."""
         failed = Failed(f"the rule's evaluation failed: {reason}")
         live.state, changes = advance(rule.name, self._timing(group, rule), live.state, failed, _unasked, at)
-        self._show(rule.key, live, at)
+        self._show(rule.key, live, at - group.query_offset)
         return changes
 
     def _timing(self, group: RuleGroup, rule: AlertingRule) -> Timing:
         return Timing(rule.for_, rule.keep_firing_for, group.interval, rule.absence, self._max_hold)
 
-    def _elements(self, live: _Live, rule: AlertingRule, at: float) -> Outcome:
+    def _elements(self, live: _Live, rule: AlertingRule, at: float) -> Sequence[Element]:
         elements: list[Element] = []
         seen: set[str] = set()
         for labels, value in self._rows(rule.expr, at):
-            scope = Scope(_without_name(labels), value, lambda expr: self._query_rows(expr, at), self._external_url)
+            scope = self._scope(labels, value, at)
             complete, key = self._labels(live, rule, labels, scope)
             if key in seen:
                 raise RuleFailure(f"two results have the same labels {complete} once the rule's labels are added")
@@ -328,12 +330,22 @@ class Engine:
             elements.append(Element(complete, annotations, value, key))
         return elements
 
+    def _scope(self, labels: Labels, value: float, at: float) -> Scope:
+        return Scope(
+            labels,
+            value,
+            lambda expr: self._query_rows(expr, at),
+            self._external_url,
+            self._external_labels,
+            at,
+        )
+
     def _labels(self, live: _Live, rule: AlertingRule, labels: Labels, scope: Scope) -> tuple[Labels, str]:
         """The alert's labels and their fingerprint; remembered as long as they follow from the element's labels alone."""
         known = live.expanded.get(labels)
         if known is not None:
             return known
-        pairs = dict(scope.labels)
+        pairs = {name: value for name, value in labels.items() if name != METRIC_NAME}
         pairs.update((name, template.expand(scope)) for name, template in rule.labels)
         pairs["alertname"] = rule.name
         complete = Labels.of(pairs)
@@ -355,7 +367,7 @@ class Engine:
     def _query_rows(self, expr: Expr, at: float) -> list[QueryRow]:
         return [QueryRow(labels, value) for labels, value in self._rows(expr, at)]
 
-    def _record(self, live: _Live, rule: RecordingRule, queried_at: float, at: float) -> None:
+    def _record(self, group: RuleGroup, live: _Live, rule: RecordingRule, queried_at: float, at: float) -> None:
         added = dict(rule.labels)
         rows: dict[Labels, float] = {}
         for labels, value in self._rows(rule.expr, queried_at):
@@ -363,17 +375,22 @@ class Engine:
             if complete in rows:
                 raise RuleFailure(f"two results have the same labels {complete} once the rule's labels are added")
             rows[complete] = value
-        self._append(rule.key, live, rows, at)
+        _limited(group, len(rows), "series")
+        self._append(rule.key, live, (rows,), at)
 
     def _show(self, key: str, live: _Live, at: float) -> None:
-        """ALERTS as Prometheus writes it: pending and firing, a kept one as firing."""
-        rows = {_shown(t.alert): 1.0 for t in live.state.alerts.values() if _shows(t.alert)}
-        self._append(key, live, rows, at)
+        """ALERTS and ALERTS_FOR_STATE as Prometheus writes them: pending and firing, a kept one as firing."""
+        shown = [t.alert for t in live.state.alerts.values() if _shows(t.alert)]
+        states = {_shown(alert): 1.0 for alert in shown}
+        since = {_since(alert): float(math.floor(alert.active_at)) for alert in shown}
+        self._append(key, live, (states, since), at)
 
-    def _append(self, key: str, live: _Live, rows: Mapping[Labels, float], at: float) -> None:
-        if self._sink is not None and (rows or live.shown):
-            self._sink.append_series(live.name, rows.items(), round(at * 1000), key)
-        live.shown = bool(rows)
+    def _append(self, key: str, live: _Live, tables: Sequence[Mapping[Labels, float]], at: float) -> None:
+        """One table for each metric that the rule writes; without rows its series end."""
+        if self._sink is not None and (live.shown or any(tables)):
+            for name, rows in zip(live.names, tables or [NO_ROWS] * len(live.names), strict=True):
+                self._sink.append_series(name, rows.items(), round(at * 1000), key)
+        live.shown = any(tables)
 
     # --- rule sets
 
@@ -383,8 +400,8 @@ class Engine:
         self._live = {}
         for group in rules.groups:
             for rule in group.rules:
-                name = ALERTS if isinstance(rule, AlertingRule) else rule.name
-                live = self._live[rule.key] = before.get(rule.key) or _Live(name)
+                names = _ALERT_SERIES if isinstance(rule, AlertingRule) else (rule.name,)
+                live = self._live[rule.key] = before.get(rule.key) or _Live(names)
                 live.expanded = {}
         keys = {group.key for group in rules.groups}
         self._last = {key: at for key, at in self._last.items() if key in keys}
@@ -394,7 +411,7 @@ class Engine:
         for key, live in self._left.items():
             live.state, some = end_all(live.state, now)
             changes += some
-            self._append(key, live, {}, now)
+            self._append(key, live, (), now)
         return tuple(changes)
 
     def _age_left(self, now: float) -> None:
@@ -458,8 +475,14 @@ def _rule_status(rule: Rule, live: _Live) -> RuleStatus:
     return RuleStatus(rule, live.error, live.failures, live.evaluated_at, live.seconds, alerts)
 
 
-def _tick(now: float, interval: float) -> float:
-    return math.floor(round(now / interval, 6)) * interval
+def _tick(now: float, group: RuleGroup) -> float:
+    """The group's newest tick."""
+    return math.floor(round((now - group.phase) / group.interval, 6)) * group.interval + group.phase
+
+
+def _limited(group: RuleGroup, count: int, what: str) -> None:
+    if group.limit and count > group.limit:
+        raise RuleFailure(f"the rule gives {count} {what}, its group's limit is {group.limit}")
 
 
 def _remembered(tracked: Tracked, may_be_true_at: float | None) -> Tracked:
@@ -482,13 +505,14 @@ def _shown(alert: Alert) -> Labels:
     return Labels.of({**alert.labels, METRIC_NAME: ALERTS, "alertstate": state.value})
 
 
-def _without_name(labels: Labels) -> Mapping[str, str]:
-    return {name: value for name, value in labels.items() if name != METRIC_NAME} if METRIC_NAME in labels else labels
+def _since(alert: Alert) -> Labels:
+    """The series of ALERTS_FOR_STATE for an alert."""
+    return Labels.of({**alert.labels, METRIC_NAME: ALERTS_FOR_STATE})
 
 
 def _changes(template: Template) -> bool:
     """Whether a template can give another text for the same labels."""
-    return template.uses_value or bool(template.queries)
+    return template.varies
 
 
 def _differs(old: Tracked, new: Tracked) -> bool:

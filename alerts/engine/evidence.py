@@ -28,7 +28,8 @@ SAMPLE_REACH_MS: Final = 30_000
 HALF: Final = 0.5
 
 ALERTS: Final = "ALERTS"
-"""Has series only while something is wrong: a window without any is covered all the same."""
+ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
+"""These two have series only while something is wrong: a window without any is covered all the same."""
 
 CoverageOf: TypeAlias = Mapping[str, Coverage]
 """By cluster; every configured cluster, before its first poll too."""
@@ -83,7 +84,7 @@ class Inputs:
                 not missing
                 and (need.range_ms or need.offset_ms)
                 and (inputs or not need.inputs)
-                and need.metric != ALERTS
+                and need.metric not in (ALERTS, ALERTS_FOR_STATE)
             ):
                 missing += self._windows(need, inputs, name, broker, cover)
         return Evidence(tuple(missing), oldest, impossible)

@@ -217,3 +217,43 @@ def _float_body(verb: str, plus: str, precision: int | None, value: float) -> st
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     return f'"{escaped}"'
+
+
+# --- times and durations ------------------------------------------------------------------------------------------------------------------
+
+
+def go_duration(seconds: float) -> str:
+    """Go's Duration.String: 5400 is ``1h30m0s``, 0.0015 is ``1.5ms``."""
+    nanoseconds = math.trunc(seconds * 1e9)
+    sign, left = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
+    if left == 0:
+        return "0s"
+    if left < 1_000_000_000:
+        unit, size = next(u for u in (("ns", 1), ("µs", 1000), ("ms", 1_000_000)) if left < u[1] * 1000)
+        return f"{sign}{_plain(Decimal(left) / size)}{unit}"
+    hours, left = divmod(left, 3600 * 10**9)
+    minutes, left = divmod(left, 60 * 10**9)
+    text = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{sign}{text}{_plain(Decimal(left) / 10**9)}s"
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number:f}".rstrip("0").rstrip(".") if "." in f"{number:f}" else f"{number:f}"
+
+
+_LAYOUT = re.compile(
+    r"January|Jan|Monday|Mon|MST|Z07:00|-07:00|-0700|2006|\.000|PM|pm|01|02|03|04|05|06|15|_2|1|2|3|4|5"
+)
+
+
+def go_time(at: datetime, layout: str) -> str:
+    """Go's Time.Format for a time in UTC: the layout is written with 2006-01-02 15:04:05."""
+    hour = at.hour % 12 or 12
+    parts = {
+        "January": f"{at:%B}", "Jan": f"{at:%b}", "Monday": f"{at:%A}", "Mon": f"{at:%a}", "MST": "UTC", "Z07:00": "Z",
+        "-07:00": "+00:00", "-0700": "+0000", "2006": f"{at.year:04d}", ".000": f".{at.microsecond // 1000:03d}",
+        "PM": f"{at:%p}", "pm": f"{at:%p}".lower(), "01": f"{at.month:02d}", "02": f"{at.day:02d}", "03": f"{hour:02d}",
+        "04": f"{at.minute:02d}", "05": f"{at.second:02d}", "06": f"{at.year % 100:02d}", "15": f"{at.hour:02d}",
+        "_2": f"{at.day:2d}", "1": str(at.month), "2": str(at.day), "3": str(hour), "4": str(at.minute), "5": str(at.second),
+    }  # fmt: skip
+    return _LAYOUT.sub(lambda found: parts[found.group()], layout)

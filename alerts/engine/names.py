@@ -32,7 +32,7 @@ def row_labels(row: MetricRow) -> LabelNames:
 class Names:
     """The catalogue's metrics and the series that recording rules write; collects what an expression gets wrong.
 
-    A metric whose labels are None may have any label (ALERTS carries those of every alert).
+    A metric whose labels are None may have any label (ALERTS and ALERTS_FOR_STATE carry those of every alert).
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Names:
         recorded: Mapping[str, Iterable[tuple[Expr, Iterable[str]]]] | None = None,
     ) -> None:
         self._labels: dict[str, LabelNames | None] = {name: row_labels(row) for name, row in catalogue.items()}
-        self._labels["ALERTS"] = None
+        self._labels["ALERTS"] = self._labels["ALERTS_FOR_STATE"] = None
         self._recorded = dict(recorded or {})
 
     def __contains__(self, metric: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from alerts.promql.parse import parse
 from alerts.promql.questions import rests_on_absence, selectors, variables
 from alerts.promql.syntax import Expr, ValueType, value_type
 from exporter.metrics.catalogue import MetricRow
+from exporter.series import METRIC_NAME
 
 DEFAULT_INTERVAL: Final = 15.0
 
@@ -92,7 +95,10 @@ Rule = AlertingRule | RecordingRule
 
 @dataclass(frozen=True, slots=True)
 class RuleGroup:
-    """Rules that are evaluated one after the other; ``interval`` and ``query_offset`` in seconds, ``limit`` 0 for none."""
+    """Rules that are evaluated one after the other; ``interval`` and ``query_offset`` in seconds, ``limit`` 0 for none.
+
+    ``phase``: how many seconds after a whole interval since 1970 it is evaluated.
+    """
 
     key: str
     name: str
@@ -101,6 +107,7 @@ class RuleGroup:
     limit: int
     query_offset: float
     rules: tuple[Rule, ...]
+    phase: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,12 @@ class RuleSet:
         kept = retention(exprs)
         later = max((group.query_offset for group in self.groups), default=0.0)
         return {metric: seconds + later for metric, seconds in kept.items()}
+
+
+def phase(file: str, group: str, interval: float) -> float:
+    """A group's place between two whole intervals, in seconds: the same as long as nobody renames file or group, and different from most others'."""
+    whole = max(1, math.floor(interval))
+    return float(zlib.crc32(f"{file}\xff{group}".encode()) % whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,28 +166,35 @@ def read_rule_files(paths: Iterable[Path], *, shipped: Collection[Path] = ()) ->
 
 def load_rules(
     files: Iterable[RuleFile],
-    catalogue: Mapping[str, MetricRow],
+    catalogue: Mapping[str, MetricRow] | None,
     *,
     default_interval: float = DEFAULT_INTERVAL,
     trees: Collection[str] | None = None,
 ) -> RuleSet:
     """Reads and checks all files together (a rule may use what another file records). ``trees``: the trees that exist, None if that is not checked here.
 
+    Without a catalogue any metric may be named, as in a Prometheus, and nothing is known of what rules need.
+
     Raises RuleError with every fault.
     """
     loader = _Loader(default_interval, trees)
     groups = [group for file in files for group in loader.file(file)]
+    done = tuple(groups if catalogue is None else _checked(loader, groups, catalogue))
+    if loader.faults:
+        raise RuleError(sorted(loader.faults, key=lambda fault: (fault.file, fault.line)))
+    return RuleSet(done)
+
+
+def _checked(loader: _Loader, groups: list[RuleGroup], catalogue: Mapping[str, MetricRow]) -> Iterator[RuleGroup]:
+    """The groups with what follows from the catalogue."""
     recorded = _recorded(groups)
     names = Names(
         catalogue,
         {name: [(r.expr, [label for label, _ in r.labels]) for r in rules] for name, rules in _records(groups).items()},
     )
-    done = tuple(
-        replace(g, rules=tuple(loader.checked(g, r, names, catalogue, recorded) for r in g.rules)) for g in groups
-    )
-    if loader.faults:
-        raise RuleError(sorted(loader.faults, key=lambda fault: (fault.file, fault.line)))
-    return RuleSet(done)
+    for group in groups:
+        rules = tuple(loader.checked(group, rule, names, catalogue, recorded) for rule in group.rules)
+        yield replace(group, rules=rules)
 
 
 def _records(groups: Iterable[RuleGroup]) -> dict[str, list[RecordingRule]]:
@@ -247,7 +267,7 @@ class _Loader:
     def _group(self, node: Node, file: str, shipped: bool) -> RuleGroup | None:
         place = _Place(self, file)
         entries = self._keys(node, _GROUP_KEYS, place, "a group")
-        name = self._text(entries.get("name"), place)
+        name = self._text(entries.get("name"), place, "name")
         if not name:
             place.fault(node.line, "the group has no name; add name: …")
             return None
@@ -265,10 +285,11 @@ class _Loader:
             limit,
             offset,
             tuple(r for r in rules if r is not None),
+            phase(Path(file).name, name, interval),
         )
 
     def _limit(self, node: Node | None, place: _Place) -> int:
-        text = self._text(node, place)
+        text = self._text(node, place, "limit")
         if text is None or node is None:
             return 0
         if not re.fullmatch(r"[0-9]+", text):
@@ -283,7 +304,7 @@ class _Loader:
         if not isinstance(node, MappingNode):
             place.fault(node.line, "a rule must be a mapping with alert: or record:")
             return None
-        alert, record = self._text(node.entries.get("alert"), place), self._text(node.entries.get("record"), place)
+        alert, record = (self._text(node.entries.get(key), place, key) for key in ("alert", "record"))
         place.rule = alert or record or ""
         if bool(alert) == bool(record):
             place.fault(node.line, "a rule needs either alert: or record:" + (", not both" if alert else ""))
@@ -296,8 +317,6 @@ class _Loader:
         self, node: MappingNode, name: str, place: _Place, outer: Mapping[str, Scalar]
     ) -> AlertingRule | None:
         entries = self._keys(node, _ALERT_KEYS, place, "an alerting rule")
-        if not _LABEL.fullmatch(name):
-            place.fault(node.line, f"the alert's name {name!r} must be a word of letters, digits and _")
         text, expr = self._expr(entries.get("expr"), node.line, place)
         labels = {**outer, **self._labels(entries.get("labels"), place, "labels")}
         annotations = self._labels(entries.get("annotations"), place, "annotations")
@@ -336,7 +355,9 @@ class _Loader:
         return key if self.keys[key] == 1 else f"{key};{self.keys[key]}"
 
     def _expr(self, node: Node | None, line: int, place: _Place) -> tuple[str, Expr | None]:
-        text = self._text(node, place)
+        text = self._text(node, place, "expr")
+        if node is not None and not isinstance(node, Scalar):
+            return "", None
         if not text or node is None:
             place.fault(node.line if node else line, "the rule has no expr; add expr: …")
             return "", None
@@ -357,7 +378,7 @@ class _Loader:
         self, labels: Mapping[str, Scalar], annotations: Mapping[str, Scalar], line: int, place: _Place
     ) -> None:
         severity = labels.get("severity")
-        if severity is not None and severity.text not in {s.value for s in Severity}:
+        if self.shipped[place.file] and severity is not None and severity.text not in {s.value for s in Severity}:
             place.fault(
                 severity.line,
                 f"labels: severity {severity.text!r} must be one of {', '.join(s.value for s in Severity)}",
@@ -425,6 +446,10 @@ class _Loader:
             below: list[str] = []
             names.check(query, below)
             found += [f"{name}: its query: {reason}" for reason in below]
+        if template.unknown_queries:
+            found.append(
+                f"{name}: its query must be a string, or printf with a string, so that History keeps what it asks"
+            )
         for label in template.labels:
             if labels is not None and label not in labels:
                 found.append(
@@ -452,17 +477,17 @@ class _Loader:
             return []
         return node.items
 
-    def _text(self, node: Node | None, place: _Place) -> str | None:
+    def _text(self, node: Node | None, place: _Place, what: str) -> str | None:
         if node is None:
             return None
         if not isinstance(node, Scalar):
-            place.fault(node.line, "must be a text, not a list or mapping")
+            place.fault(node.line, f"{what}: must be a text, not a list or mapping")
             return None
         return node.text
 
     def _duration(self, entries: Mapping[str, Node], key: str, place: _Place, default: float) -> float:
         node = entries.get(key)
-        text = self._text(node, place)
+        text = self._text(node, place, key)
         if node is None or text is None:
             return default
         try:
@@ -481,7 +506,7 @@ class _Loader:
             place.fault(line, f"{what}: {key!r} stands twice; keep one of them")
         found: dict[str, Scalar] = {}
         for key, value in node.entries.items():
-            if not _LABEL.fullmatch(key) or (what == "labels" and key.startswith("__")):
+            if not _LABEL.fullmatch(key) or (what == "labels" and key == METRIC_NAME):
                 place.fault(node.lines[key], f"{what}: {key!r} is not a name; use letters, digits and _")
             elif not isinstance(value, Scalar):
                 place.fault(node.lines[key], f"{what}: {key!r} must be a text; quote it if it begins with {{ or [")

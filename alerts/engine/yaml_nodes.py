@@ -41,6 +41,8 @@ class Mapping:
     lines: dict[str, int]
     line: int
     twice: list[tuple[str, int]] = field(default_factory=list)
+    merged: set[str] = field(default_factory=set)
+    """Keys that came from other mappings by ``<<``."""
 
 
 Node: TypeAlias = Scalar | Sequence | Mapping
@@ -76,8 +78,23 @@ def _mapping(node: yaml.MappingNode, line: int, depth: int) -> Mapping:
         if not isinstance(key_node, yaml.ScalarNode):
             raise YamlFault(key_line, "a key must be a word")
         key = str(key_node.value)
-        if key in made.entries:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            _merge(made, _node(value_node, depth + 1), key_line)
+            continue
+        if key in made.entries and key not in made.merged:
             made.twice.append((key, key_line))
         made.entries[key] = _node(value_node, depth + 1)
         made.lines[key] = key_line
+        made.merged.discard(key)
     return made
+
+
+def _merge(into: Mapping, node: Node, line: int) -> None:
+    """``<<: *anchor``: the keys of other mappings, which a key of its own overrides."""
+    for one in node.items if isinstance(node, Sequence) else [node]:
+        if not isinstance(one, Mapping):
+            raise YamlFault(line, "<<: takes a mapping or a list of mappings")
+        for key, value in one.entries.items():
+            if key not in into.entries:
+                into.entries[key], into.lines[key] = value, one.lines[key]
+                into.merged.add(key)

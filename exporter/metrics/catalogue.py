@@ -26,7 +26,7 @@ from exporter.metrics.rows import (
 from exporter.metrics.rows.row import MetricRow, MetricType, Owner
 
 __all__ = [
-    "ALERTS_ROW",
+    "ALERTS_ROWS",
     "KAFKA_ROWS",
     "PROCESS_ROWS",
     "MetricRow",
@@ -56,13 +56,23 @@ KAFKA_ROWS: tuple[MetricRow, ...] = (
 
 PROCESS_ROWS = process.ROWS
 
-ALERTS_ROW = MetricRow(
-    "ALERTS",
-    "Pending and firing alerts, as Prometheus writes them.",
-    MetricType.GAUGE,
-    ("alertname", "alertstate"),
-    (Owner.SELF,),
-    cluster=False,
+ALERTS_ROWS = (
+    MetricRow(
+        "ALERTS",
+        "Pending and firing alerts, as Prometheus writes them.",
+        MetricType.GAUGE,
+        ("alertname", "alertstate"),
+        (Owner.SELF,),
+        cluster=False,
+    ),
+    MetricRow(
+        "ALERTS_FOR_STATE",
+        "Since when pending and firing alerts are active (Unix seconds), as Prometheus writes it.",
+        MetricType.GAUGE,
+        ("alertname",),
+        (Owner.SELF,),
+        cluster=False,
+    ),
 )
 
 
@@ -87,4 +97,4 @@ def jmx_rows() -> tuple[MetricRow, ...]:
 @lru_cache(maxsize=1)
 def complete() -> Mapping[str, MetricRow]:
     """Every family that Klaxon can expose or evaluate, by name."""
-    return by_name((*KAFKA_ROWS, *PROCESS_ROWS, ALERTS_ROW, *jmx_rows()))
+    return by_name((*KAFKA_ROWS, *PROCESS_ROWS, *ALERTS_ROWS, *jmx_rows()))

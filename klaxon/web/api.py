@@ -18,7 +18,7 @@ from alerts.promql.errors import QueryError
 from alerts.promql.values import Matrix, Scalar, String, Value, Vector
 from exporter.history.errors import HistoryError
 from exporter.series import Series, is_stale
-from klaxon.web.view import IncidentView
+from klaxon.web.view import AlertView, IncidentView
 
 MAX_POINTS = 11_000
 """Steps of one range query, Prometheus's own limit."""
@@ -36,6 +36,8 @@ class Asked(Protocol):
         ...
 
     def incidents(self) -> Sequence[IncidentView]: ...
+
+    def alerts(self) -> Sequence[AlertView]: ...
 
     def diagnose(
         self, cluster: str | None, tree: str | None, names: Mapping[str, str]
@@ -71,6 +73,9 @@ def routes(asked: Asked, clock: Callable[[], float] = time.time) -> list[Route]:
     async def incidents(_: Request) -> Response:
         return JSONResponse([_incident(v) for v in asked.incidents()])
 
+    async def alerts(_: Request) -> Response:
+        return JSONResponse([_alert(v) for v in asked.alerts()])
+
     async def diagnose(request: Request) -> Response:
         params = request.query_params
         names = dict(one.split("=", 1) for one in params.getlist("set") if "=" in one)
@@ -86,6 +91,7 @@ def routes(asked: Asked, clock: Callable[[], float] = time.time) -> list[Route]:
         Route("/api/v1/query", query),
         Route("/api/v1/query_range", query_range),
         Route("/api/klaxon/incidents", incidents),
+        Route("/api/klaxon/alerts", alerts),
         Route("/api/klaxon/diagnose", diagnose),
     ]
 
@@ -160,8 +166,32 @@ def _incident(view: IncidentView) -> dict[str, Any]:
         "ended_at": incident.ended_at,
         "closed_at": incident.closed_at,
         "parent": incident.parent,
+        "maintenance": incident.maintenance,
         "cause": finding.cause if finding else None,
         "confidence": finding.confidence if finding else None,
         "alerts": list(view.alerts),
         "text": view.text,
+    }
+
+
+def _alert(view: AlertView) -> dict[str, Any]:
+    alert = view.alert
+    return {
+        "alert": alert.rule,
+        "state": alert.state,
+        "severity": alert.severity,
+        "cluster": alert.cluster,
+        "subject": alert.subject,
+        "since": alert.active_at,
+        "fired_at": alert.fired_at,
+        "resolved_at": alert.resolved_at,
+        "held_since": alert.held_since,
+        "held_inputs": list(alert.held_inputs),
+        "unknown": alert.unknown,
+        "maintenance": view.maintenance,
+        "incidents": list(view.incidents),
+        "value": _number(alert.value),
+        "summary": alert.annotations.get("summary", ""),
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alerts.model import Incident
+from alerts.model import Alert, Incident
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +32,12 @@ class IncidentView:
     @property
     def open(self) -> bool:
         return self.incident.closed_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertView:
+    """One alert with the ids of its open incidents, and the maintenance window in which these are not sent ("" for none)."""
+
+    alert: Alert
+    incidents: Sequence[str]
+    maintenance: str

@@ -63,6 +63,46 @@ BROKEN = {
         A + "alertmanager: []\n",
         "klaxon.yaml:2: alertmanager: there is no such key; did you mean 'alertmanagers'?",
     ),
+    "a label's name with a dash": (
+        A + "external_labels: {data-center: eu}\n",
+        "klaxon.yaml:2: external_labels: 'data-center' is not a label's name; use letters, digits and _",
+    ),
+    "a window without a time": (
+        A + "maintenance: [{name: a, broker: 2}]\n",
+        "klaxon.yaml:2: maintenance[0]: a window needs from: and until:, or weekly:, one of them",
+    ),
+    "a window without an end": (
+        A + "maintenance: [{name: a, from: '2026-01-02T22:00:00Z'}]\n",
+        "klaxon.yaml:2: maintenance[0]: a window needs both from: and until:",
+    ),
+    "a window without a zone": (
+        A + "maintenance: [{name: a, from: '2026-01-02T22:00:00', until: '2026-01-02T23:00:00Z'}]\n",
+        "klaxon.yaml:2: maintenance[0].from: 2026-01-02T22:00:00 is not a time with its zone; write for example 2026-01-02T22:00:00+01:00",
+    ),
+    "a window that ends before it begins": (
+        A + "maintenance: [{name: a, from: '2026-01-02T22:00:00Z', until: '2026-01-02T21:00:00Z'}]\n",
+        "klaxon.yaml:2: maintenance[0]: until: must be after from:",
+    ),
+    "a window twice": (
+        A + "maintenance: [&w {name: a, from: '2026-01-02T22:00:00Z', until: '2026-01-02T23:00:00Z'}, *w]\n",
+        "klaxon.yaml:2: maintenance: 'a' stands twice; give each window a name of its own",
+    ),
+    "a day that is none": (
+        A + "maintenance: [{name: a, weekly: {days: [monday], from: '02:00', until: '03:00'}}]\n",
+        "klaxon.yaml:2: maintenance[0].weekly.days[0]: must be 'mon', 'tue', 'wed', 'thu', 'fri', 'sat' or 'sun', not 'monday'",
+    ),
+    "a time of day that is none": (
+        A + "maintenance: [{name: a, weekly: {days: [mon], from: '2 am', until: '03:00'}}]\n",
+        "klaxon.yaml:2: maintenance[0].weekly.from: '2 am' is not a time of day; write for example '02:00'",
+    ),
+    "a zone that is none": (
+        A + "maintenance: [{name: a, weekly: {days: [mon], from: '02:00', until: '03:00', zone: Berlin}}]\n",
+        "klaxon.yaml:2: maintenance[0].weekly.zone: 'Berlin' is not a time zone; write for example Europe/Berlin or UTC",
+    ),
+    "an unknown key of a window": (
+        A + "maintenance: [{name: a, brokers: 2}]\n",
+        "klaxon.yaml:2: maintenance[0].brokers: there is no such key; did you mean 'broker'?",
+    ),
     "no cluster": (
         "web: {}\n",
         "klaxon.yaml:1: clusters: is missing; it has no default",

@@ -20,7 +20,7 @@ def keys(model: type[BaseModel]) -> set[str]:
     """Every key of a section and of the sections in it."""
     found: set[str] = set()
     for name, field in model.model_fields.items():
-        found.add(name)
+        found.add(field.alias or name)
         for part in (field.annotation, *get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, BaseModel):
                 found |= keys(part)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from alerts.model import Incident, Severity, incident_id
+from alerts.model import Alert, AlertState, Incident, Severity, incident_id
 from alerts.promql.errors import PromqlError
 from alerts.promql.values import Scalar, Value, Vector
 from exporter.facts.cluster import Node, Role
 from exporter.metrics.page import EVERYTHING, Scope
 from exporter.series import Labels, Series
 from klaxon.web.app import create_app
-from klaxon.web.view import ClusterView, IncidentView
+from klaxon.web.view import AlertView, ClusterView, IncidentView
 
 ID = incident_id("orders", "KafkaBrokerUnavailable", "broker/2")
 
@@ -62,6 +63,12 @@ class Plain:
 
     def incidents(self) -> Sequence[IncidentView]:
         return [self.view]
+
+    def alerts(self) -> Sequence[AlertView]:
+        labels = {"alertname": "Down", "cluster": "orders", "severity": "warning", "subject": "broker/2"}
+        down = Alert("Down", labels, {"summary": "2 is down"}, AlertState.FIRING, 1000.0, 1.0, 1030.0)
+        held = replace(down, held_since=1100.0, held_inputs=("jmx of broker 2",))
+        return [AlertView(down, [ID], ""), AlertView(held, [], "patching")]
 
     def incident(self, incident_id: str) -> IncidentView | None:
         return self.view if incident_id == ID else None

@@ -17,7 +17,7 @@ import yaml
 from alerts.book import Book
 from alerts.engine.engine import Engine, StoredAlert
 from alerts.engine.lifecycle import Change, Happened
-from alerts.engine.rules import RuleFile, RuleSet, load_rules
+from alerts.engine.rules import RuleFile, RuleSet, load_rules, phase
 from alerts.model import Alert, AlertState
 from alerts.promql.evaluate import Evaluator
 from alerts.promql.parse import parse
@@ -35,7 +35,7 @@ CATALOGUE: Mapping[str, MetricRow] = {
     "jmx_heap": MetricRow("jmx_heap", "", MetricType.GAUGE, ("broker",), (Owner.JMX,)),
     "jmx_bytes_total": MetricRow("jmx_bytes_total", "", MetricType.COUNTER, ("broker",), (Owner.JMX,)),
 }
-T0 = 1_700_000_010.0  # on the grid of 15 s
+T0 = 1_700_000_010.0 + phase("r.yaml", "g", 15.0)  # on the group's grid of 15 s
 BROKERS = (1, 2, 3)
 
 
@@ -290,20 +290,71 @@ def test_groups_run_on_their_own_grid_and_missed_ticks_are_skipped(tmp_path: Pat
         ],
         CATALOGUE,
     )
+    first, second = rule_set.groups
+    assert (first.phase, second.phase) == (phase("r.yaml", "a", 5.0), phase("r.yaml", "b", 15.0))
+    rule_set = RuleSet((replace(first, phase=0.0), replace(second, phase=4.0)))
     seen: list[tuple[str, int]] = []
+    start = 1_700_000_010.0
 
     class Sink:
         def append_series(self, name: str, rows: Iterable[tuple[Labels, float]], at_ms: int, source: str = "") -> None:
-            seen.append((name, at_ms // 1000 - int(T0)))
+            seen.append((name, at_ms // 1000 - int(start)))
 
-    engine = Engine(rule_set, Evaluator(MemoryStore()), dict, Book(tmp_path), lambda: T0, sink=Sink())
-    assert engine.next_due(T0 + 1) == T0 + 1
+    engine = Engine(rule_set, Evaluator(MemoryStore()), dict, Book(tmp_path), lambda: start, sink=Sink())
+    assert engine.next_due(start + 1) == start + 1
     for at in (0.0, 0.5, 4.9, 5.2, 14.9, 15.0, 61.0, 61.1):
-        engine.evaluate_due(T0 + at)
-    assert seen == [("a", 0), ("b", 0), ("a", 5), ("a", 10), ("a", 15), ("b", 15), ("a", 60), ("b", 60)]
-    assert engine.next_due(T0 + 61.1) == T0 + 65
-    engine.evaluate_due(T0 - 3600)
-    assert seen[-2:] == [("a", -3600), ("b", -3600)]
+        engine.evaluate_due(start + at)
+    assert seen == [("a", 0), ("b", -11), ("b", 4), ("a", 5), ("a", 10), ("a", 15), ("a", 60), ("b", 49)]
+    assert engine.next_due(start + 61.1) == start + 64
+    engine.evaluate_due(start - 3600)
+    assert seen[-2:] == [("a", -3600), ("b", -3611)]
+
+
+def test_the_phases_of_groups_spread_over_the_interval() -> None:
+    phases = [phase("r.yaml", f"group {i}", 15.0) for i in range(300)]
+    assert set(phases) == {float(second) for second in range(15)}
+    assert {phase("r.yaml", "g", 0.5), phase("r.yaml", "g", 1.0)} == {0.0}
+
+
+def test_since_when_an_alert_is_active_is_a_series_too_and_ends_with_it(tmp_path: Path) -> None:
+    run = Run(rules(HEAP), tmp_path)
+    run.replay.history.keep({**run.replay.history.kept, "ALERTS_FOR_STATE": 3600.0})
+    run.step({**WELL, 2: 0.95}, 2)
+    (since,) = Evaluator(run.replay.history).evaluate(_expr("ALERTS_FOR_STATE"), run.at)  # type: ignore[misc]
+    assert dict(since.labels) == {**run.alert("2").labels, "__name__": "ALERTS_FOR_STATE"}
+    assert since.value == run.alert("2").active_at == T0
+    run.replay.now = run.at + 1
+    run.replay.engine.reload(RuleSet())
+    assert not len(Evaluator(run.replay.history).evaluate(_expr("ALERTS_FOR_STATE"), run.at + 1))  # type: ignore[arg-type]
+
+
+def test_a_recorded_series_ends_when_its_element_vanishes_and_when_its_rule_is_removed(tmp_path: Path) -> None:
+    recording = rules("record: heap:max\nexpr: max by (broker) (jmx_heap)")
+    run = Run(recording, tmp_path)
+    run.replay.history.keep({**run.replay.history.kept, "heap:max": 3600.0})
+
+    def brokers() -> list[str]:
+        found = Evaluator(run.replay.history).evaluate(_expr("heap:max"), run.at + 1)
+        return [s.labels["broker"] for s in found]  # type: ignore[union-attr]
+
+    run.step(WELL)
+    assert brokers() == ["1", "2", "3"]
+    run.step({1: 0.5, 3: 0.5})
+    assert brokers() == ["1", "3"]
+    run.replay.now = run.at + 1
+    run.replay.engine.reload(RuleSet())
+    assert brokers() == []
+
+
+@pytest.mark.parametrize("rule", ["record: a\nexpr: jmx_heap", "alert: A\nexpr: jmx_heap"])
+def test_more_than_the_limit_is_a_failed_rule(rule: str, tmp_path: Path) -> None:
+    limited = RuleSet(tuple(replace(g, limit=2) for g in rules(rule).groups))
+    run = Run(limited, tmp_path)
+    run.step(WELL)
+    ((group,),) = [run.replay.engine.status()]
+    assert "its group's limit is 2" in group.rules[0].error
+    run.step({1: 0.5, 2: 0.5})
+    assert run.replay.engine.status()[0].rules[0].error == ""
 
 
 def test_a_reload_keeps_alerts_of_rules_that_stay_and_ends_the_others(tmp_path: Path) -> None:
