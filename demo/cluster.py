@@ -182,6 +182,10 @@ class Cluster:
         return tuple(node.id for node in self.nodes if "broker" in node.roles)
 
     @property
+    def controller_ids(self) -> tuple[int, ...]:
+        return tuple(node.id for node in self.nodes if "controller" in node.roles)
+
+    @property
     def bootstrap_servers(self) -> str:
         """All brokers, running or not, as a client would be configured."""
         return ",".join(self.address(node) for node in self.broker_ids)

@@ -42,6 +42,7 @@ class RealWorld:
         self._undo: list[Callable[[], object]] = []
         self.reader: KafkaReader = self.new_reader(cluster.bootstrap_servers.split(","))
         self.brokers: Sequence[int] = cluster.broker_ids
+        self.controllers: Sequence[int] = cluster.controller_ids
         major, minor = cluster.version.split(".")[:2]
         self.version = (int(major), int(minor))
         self.kill = cluster.kill_node

@@ -21,6 +21,7 @@ class FakeWorld:
         self.model = FakeCluster(version=version)
         self.reader: KafkaReader = FakeReader(self.model)
         self.brokers: Sequence[int] = (1, 2, 3)
+        self.controllers = self.brokers
         self.version = version
         self.start = self.model.start
         self.kill = self.model.kill
