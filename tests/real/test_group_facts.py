@@ -39,18 +39,18 @@ def busy(cluster: demo.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     finally:
         traffic.stop(cluster)
         klaxon.close()
-        kafka.delete_topic(cluster.bootstrap_servers, BEHIND)
+        kafka.delete_topic(cluster.client_settings(), BEHIND)
 
 
 def _leave_behind(cluster: demo.Cluster) -> None:
     """Records with the times of two days, and a group that has read half of them."""
-    kafka.create_topic(cluster.bootstrap_servers, BEHIND, assignment=[[1, 2, 3]])
-    producer = Producer(kafka.client_settings(cluster.bootstrap_servers))
+    kafka.create_topic(cluster.client_settings(), BEHIND, assignment=[[1, 2, 3]])
+    producer = Producer(kafka.client_settings(cluster.client_settings()))
     begun = time.time() - 48 * HOUR_S
     for i in range(480):
         producer.produce(BEHIND, str(i), partition=0, timestamp=int((begun + i * HOUR_S / 10) * 1000))
     assert producer.flush(30) == 0
-    consumer = Consumer({**kafka.client_settings(cluster.bootstrap_servers), "group.id": BEHIND})
+    consumer = Consumer({**kafka.client_settings(cluster.client_settings()), "group.id": BEHIND})
     consumer.commit(offsets=[TopicPartition(BEHIND, 0, 240)], asynchronous=False)
     consumer.close()
 
@@ -114,8 +114,8 @@ def test_share_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
 def test_an_open_transaction_and_the_newest_records(busy: tuple[demo.Cluster, Klaxon]) -> None:
     cluster, klaxon = busy
     topic = "unstable"
-    kafka.create_topic(cluster.bootstrap_servers, topic, assignment=[[1, 2, 3]])
-    producer = Producer({**kafka.client_settings(cluster.bootstrap_servers), "transactional.id": "unstable"})
+    kafka.create_topic(cluster.client_settings(), topic, assignment=[[1, 2, 3]])
+    producer = Producer({**kafka.client_settings(cluster.client_settings()), "transactional.id": "unstable"})
     producer.init_transactions(30)
     producer.begin_transaction()
     for i in range(7):
@@ -139,7 +139,7 @@ def test_an_open_transaction_and_the_newest_records(busy: tuple[demo.Cluster, Kl
     finally:
         producer.commit_transaction(30)
     agree(klaxon, stable)
-    kafka.delete_topic(cluster.bootstrap_servers, topic)
+    kafka.delete_topic(cluster.client_settings(), topic)
 
 
 @pytest.mark.proof
