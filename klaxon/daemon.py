@@ -137,6 +137,7 @@ class Daemon:
             log.warning("history", said=restored.warning)
         self._engine.restore()
         self._desk.restore()
+        self._count()  # before rules ask for it
         self._outbox.start()
         for name, runner in self._runners.items():
             self._start(name, runner)
@@ -191,10 +192,13 @@ class Daemon:
         self._own_series.sample(self._clock())
         self._engine.evaluate_due()
         self._desk.tick(self._engine.alerts())
+        self._count()
+        self._rules_alive_at = self._clock()
+
+    def _count(self) -> None:
         self._observed.counted(
             self._engine.alerts(), self._desk.incidents, self._book.healthy, self._history.stats().series
         )
-        self._rules_alive_at = self._clock()
 
     def _coverage(self) -> Mapping[str, Coverage]:
         return {name: line.coverage() for name, line in self._lines.items()}
