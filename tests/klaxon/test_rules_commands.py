@@ -147,7 +147,11 @@ def test_alerts_and_maintenance_of_a_running_daemon(running: Running, tmp_path: 
         "patching: from "
         in klaxon("maintenance", "add", "patching", "-c", config, "--for", "1h", "--broker", "2").stdout
     )
-    wait_until(lambda: state(running).get("incidents") != [] and state(running) != {}, 40, "the alert has its incident")
+    wait_until(
+        lambda: bool(state(running).get("incidents") and running.get("/api/klaxon/incidents").json()),
+        40,
+        "the alert has its incident",
+    )
     alert = state(running)
     assert (alert["alert"], alert["state"], alert["subject"], alert["maintenance"]) == (
         "Always",
