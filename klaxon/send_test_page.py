@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from alerts.diagnosis.events import Event
-from alerts.diagnosis.postings import Posting
+from alerts.diagnosis.postings import Posting, with_external
 from alerts.model import Incident, Severity, incident_id
 from alerts.notify.alertmanager import Alertmanager
 from alerts.notify.config import AlertmanagerPeer
@@ -54,8 +55,11 @@ def send_everywhere(config: Config, order: Order, clock: Callable[[], float] = t
     """Send the page to all peers at once and resolve it; what each said, in the order of the configuration."""
     peers, said = _peers(config)
     page = _page(order, clock())
-    tries: list[Callable[[], Said]] = [lambda p=p: _through_alertmanager(p, page, order, clock) for p in peers]  # type: ignore[misc]
-    tries += [lambda w=w: _through_webhook(w, page, order, clock) for w in config.webhooks]  # type: ignore[misc]
+    external = config.external_labels
+    tries = [
+        *(partial(_through_alertmanager, peer, page, external, order, clock) for peer in peers),
+        *(partial(_through_webhook, hook, page, order, clock) for hook in config.webhooks),
+    ]
     with ThreadPoolExecutor(max_workers=max(1, len(tries))) as pool:
         return [*said, *(f.result() for f in [pool.submit(one) for one in tries])]
 
@@ -91,9 +95,12 @@ def _page(order: Order, now: float) -> Incident:
     )
 
 
-def _through_alertmanager(config: AlertmanagerPeer, page: Incident, order: Order, clock: Callable[[], float]) -> Said:
+def _through_alertmanager(
+    config: AlertmanagerPeer, page: Incident, external: Mapping[str, str], order: Order, clock: Callable[[], float]
+) -> Said:
     labels = {"alertname": page.problem, "subject": page.subject, "severity": str(page.severity)}
-    firing = Posting(labels, {"summary": page.summary}, page.opened_at, incident=page.id)
+    said = Posting(labels, {"summary": page.summary}, page.opened_at, incident=page.id)
+    (firing,) = with_external([said], external)
     peer = Alertmanager(config, None, clock)
     try:
         peer.send([firing])

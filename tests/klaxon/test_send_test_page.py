@@ -64,8 +64,13 @@ def test_through_every_peer(tmp_path: Path, server: Server) -> None:
 
 
 def test_a_peer_that_takes_it_and_does_not_show_it(tmp_path: Path, server: Server) -> None:
-    code, said = sent(tmp_path, {"alertmanagers": [{"url": server.url}]}, "--limit", "0.1")
+    peers = {"alertmanagers": [{"url": server.url}], "external_labels": {"env": "prod", "severity": "none"}}
+    code, said = sent(tmp_path, peers, "--limit", "0.1")
     assert (code, "did not show it within 0.1 s" in said) == (3, True)
+    told = [alert["labels"] for _, _, body in server.requests for alert in body]
+    assert [(labels["env"], labels["severity"]) for labels in told] == [("prod", "warning")] * 2, (
+        "as every page is sent"
+    )
 
 
 def test_nobody_to_send_to(tmp_path: Path) -> None:
