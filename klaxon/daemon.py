@@ -114,6 +114,7 @@ class Daemon:
             external_url=self.url,
             external_labels=config.external_labels,
         )
+        self._added_windows = tuple(windows_of(self._book, clock()))
         quiet_book, links = QuietBook(self._book, self._observed), Links(self.url)
         self._watch = Watch(clock)
         self._outbox = Delivery(self._registry, clock, ledger=quiet_book, links=links, changed=self._peers_changed)
@@ -191,6 +192,7 @@ class Daemon:
             self._adopted.set()
         self._own_series.sample(self._clock())
         self._engine.evaluate_due()
+        self._desk.settings = self._settings(self._loaded.config)
         self._desk.tick(self._engine.alerts())
         self._count()
         self._rules_alive_at = self._clock()
@@ -240,21 +242,20 @@ class Daemon:
                 log.info("node forgotten", cluster=name, node=node)
 
     def _maintain(self) -> None:
-        """Windows that the command added or ended since the last look."""
-        fresh = self._settings(self._loaded.config)
-        if fresh.windows != self._desk.settings.windows:
-            self._desk.settings = fresh
-            log.info("maintenance", windows=[window.name for window in fresh.windows])
+        """Windows that the command added or ended since the last look; the next pass works with them."""
+        added = tuple(windows_of(self._book, self._clock()))
+        if added != self._added_windows:
+            self._added_windows = added
+            log.info("maintenance", windows=[window.name for window in (*self._loaded.config.maintenance, *added)])
 
     def _settings(self, config: Config) -> Settings:
         own = config.incidents
-        added = tuple(windows_of(self._book, self._clock()))
         return Settings(
             settle=own.settle,
             close_after=own.close_after,
             quiet_period=own.quiet_period,
             storm_limit=own.storm_limit,
-            windows=(*config.maintenance, *added),
+            windows=(*config.maintenance, *self._added_windows),
             routes=tuple(config.routing),
             instance=config.instance,
         )
@@ -393,7 +394,6 @@ class Daemon:
         self._history.keep(requirements(fresh))
         self._engine.reload(fresh.rules, config.external_labels)
         self._desk.trees = fresh.trees
-        self._desk.settings = self._settings(config)
         self._desk.external_labels = config.external_labels
         self._use_peers(config)
         for name in before.clusters.keys() | config.clusters.keys():
