@@ -23,10 +23,7 @@ from klaxon import asking, maintenance_commands, rule_commands
 from klaxon import demo as demonstration
 from klaxon import version as klaxon_version
 from klaxon.config import ConfigError, Loaded, LogConfig, build, load
-from klaxon.console import DEFAULT_URL, FINDINGS, OK, UNKNOWN, USAGE, UrlOption
-from klaxon.console import get as _get
-from klaxon.console import say as _say
-from klaxon.console import usage as _usage
+from klaxon.console import DEFAULT_URL, FINDINGS, OK, UNKNOWN, USAGE, UrlOption, get, say, usage
 from klaxon.memory import share_one_arena
 from klaxon.web.server import AddressTaken
 
@@ -117,10 +114,10 @@ def _source(
     data_dir: str | None,
 ) -> Source:
     if (config is None) == (bootstrap is None):
-        _usage("give --config FILE or --bootstrap host:port, one of them")
+        usage("give --config FILE or --bootstrap host:port, one of them")
     if config is not None:
         if jmx or alertmanager or listen or data_dir:
-            _usage(
+            usage(
                 "--jmx, --alertmanager, --listen and --data-dir belong to --bootstrap; with --config they stand in the file"
             )
         return Source(config)
@@ -143,7 +140,7 @@ def _targets(given: list[str]) -> dict[int, str]:
     for one in given:
         node, equals, address = one.partition("=")
         if not equals or not node.isdigit():
-            _usage(f"--jmx {one}: write NODE=host:port, for example 1=kafka-1:9999")
+            usage(f"--jmx {one}: write NODE=host:port, for example 1=kafka-1:9999")
         targets[int(node)] = address
     return targets
 
@@ -159,22 +156,22 @@ def serve(source: Source) -> int:
         _log_as(loaded.config.log)
         daemon = Daemon(loaded, source.load)
     except (ConfigError, AddressTaken) as error:
-        _say(str(error))
+        say(str(error))
         return USAGE
     except OSError as error:
-        _say(f"{error.filename}: {error.strerror}; data_dir must be a folder that can be written")
+        say(f"{error.filename}: {error.strerror}; data_dir must be a folder that can be written")
         return USAGE
     ended, again = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGINT, lambda *_: ended.set())
     signal.signal(signal.SIGHUP, lambda *_: again.set())
     daemon.start()
-    _say(f"Klaxon is at {daemon.url}")
+    say(f"Klaxon is at {daemon.url}")
     while not ended.wait(0.2):
         if again.is_set():
             again.clear()
             for problem in daemon.reload():
-                _say(problem)
+                say(problem)
     daemon.stop()
     return OK
 
@@ -208,7 +205,7 @@ def check_config(config: Annotated[Path, typer.Argument(help="Configuration file
     try:
         loaded = load(config, os.environ)
     except ConfigError as error:
-        _say(str(error))
+        say(str(error))
         raise typer.Exit(FINDINGS) from None
     rules, trees = len(list(loaded.rules.alerting)), len(loaded.trees.by_name)
     print(
@@ -235,12 +232,12 @@ def collect(
     try:
         found = collect_once(_source(config, bootstrap, jmx, None, None, None).load(), collectors or [])
     except (ConfigError, LookupError) as error:
-        _usage(str(error.args[0]))
+        usage(str(error.args[0]))
     failed = [row for line in found.lines.values() for row in rows(line) if not row.result.good]
     if form is OutputForm.PAGE:
         sys.stdout.write(b"".join(found.page.render("")[1]).decode())
         for row in failed:
-            _say(f"{row.cluster}: {row.collector}: {row.result}: {'; '.join(row.failures)}")
+            say(f"{row.cluster}: {row.collector}: {row.result}: {'; '.join(row.failures)}")
     elif form is OutputForm.TABLE:
         Console(width=None if sys.stdout.isatty() else 200).print(table(found.lines))
     else:
@@ -260,7 +257,7 @@ def incidents(
     everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
 ) -> None:
     """Show the incidents of a running Klaxon; exits 1 when one at warning or above is open."""
-    found = [i for i in _get(url, "/api/klaxon/incidents").json() if everything or i["closed_at"] is None]
+    found = [i for i in get(url, "/api/klaxon/incidents").json() if everything or i["closed_at"] is None]
     if output == "json":
         print(json.dumps(found, indent=1))
     else:
@@ -292,9 +289,9 @@ def diagnose(
             loaded = _source(config, bootstrap, jmx, None, None, None).load()
             findings = diagnose_once(loaded, cluster, tree, dict(n.split("=", 1) for n in names or [] if "=" in n))
         except ConfigError as error:
-            _usage(str(error))
+            usage(str(error))
         except LookupError as error:
-            _usage(str(error.args[0]))
+            usage(str(error.args[0]))
         print("\n\n".join(text for _, text in findings))
         unsure = any(f.cause == "unknown" for f, _ in findings)
         raise typer.Exit(
@@ -302,7 +299,7 @@ def diagnose(
         )
     params: dict[str, str | list[str]] = {"output": output, "set": names or []}
     params |= {k: v for k, v in (("tree", tree), ("cluster", cluster)) if v is not None}
-    print(_get(url, "/api/klaxon/diagnose", params).text.rstrip())
+    print(get(url, "/api/klaxon/diagnose", params).text.rstrip())
 
 
 @app.command("send-test-page")
@@ -323,13 +320,13 @@ def send_test_page(
     from klaxon.send_test_page import Order, Outcome, send_everywhere, told
 
     if severity not in ("critical", "warning", "info"):
-        _usage(f"--severity {severity}: it is critical, warning or info")
+        usage(f"--severity {severity}: it is critical, warning or info")
     try:
         loaded = load(config, os.environ)
     except ConfigError as error:
-        _usage(str(error))
+        usage(str(error))
     if not loaded.config.alertmanagers and not loaded.config.webhooks:
-        _usage(f"{config} names no alertmanagers and no webhooks: there is nobody to send a page to")
+        usage(f"{config} names no alertmanagers and no webhooks: there is nobody to send a page to")
     _log_as(LogConfig(level="error"))
     said = send_everywhere(loaded.config, Order(Severity(severity), limit, hold))
     if output == "json":
@@ -353,14 +350,14 @@ def forget_node(
     try:
         loaded = load(config, os.environ)
     except ConfigError as error:
-        _usage(str(error))
+        usage(str(error))
     names = sorted(loaded.config.clusters)
     if cluster is None and len(names) > 1:
-        _usage(f"name the cluster by --cluster; configured: {', '.join(names)}")
+        usage(f"name the cluster by --cluster; configured: {', '.join(names)}")
     chosen = cluster or names[0]
     if chosen not in names:
-        _usage(f"there is no cluster {chosen!r}; configured: {', '.join(names)}")
-    book = Book(Path(loaded.config.data_dir), warn=_say)
+        usage(f"there is no cluster {chosen!r}; configured: {', '.join(names)}")
+    book = Book(Path(loaded.config.data_dir), warn=say)
     try:
         known = ask_to_forget(book, chosen, node)
     finally:
@@ -418,7 +415,7 @@ def demo(
             folder, wish, listen, alertmanager or [], (lambda data: serve(Source(None, data))) if daemon else None
         )
     except DemoError as error:
-        _say(str(error))
+        say(str(error))
         raise typer.Exit(UNKNOWN) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -464,5 +461,5 @@ def _demo(act: Any) -> Any:
     try:
         return act()
     except DemoError as error:
-        _say(str(error))
+        say(str(error))
         raise typer.Exit(USAGE) from None
