@@ -20,6 +20,12 @@ class Severity(StrEnum):
     def rank(self) -> int:
         return list(Severity).index(self)
 
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> Severity:
+        """The label ``severity``; what is none of ours, or missing, counts as a warning."""
+        said = labels.get("severity", "")
+        return cls(said) if said in list(cls) else cls.WARNING
+
 
 class AlertState(StrEnum):
     PENDING = "pending"
@@ -50,9 +56,7 @@ class Alert:
 
     @property
     def severity(self) -> Severity:
-        """The label ``severity``; what is none of ours, or missing, counts as a warning."""
-        said = self.labels.get("severity", "")
-        return Severity(said) if said in list(Severity) else Severity.WARNING
+        return Severity.of(self.labels)
 
     @property
     def cluster(self) -> str:

@@ -21,6 +21,9 @@ import numpy.typing as npt
 METRIC_NAME: Final = "__name__"
 """The label that holds the metric's name."""
 
+LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+"""A label's name that needs no quotes; ours have no others."""
+
 STALE_BITS: Final = 0x7FF0000000000002
 STALE_NAN: Final[float] = struct.unpack("<d", struct.pack("<Q", STALE_BITS))[0]
 """The marker that ends a series: "at this time it was no longer there"."""

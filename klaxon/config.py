@@ -31,6 +31,7 @@ from alerts.notify.config import AlertmanagerPeer, Webhook
 from exporter.config import ClusterConfig
 from exporter.files import FOLDER
 from exporter.metrics.catalogue import complete
+from exporter.series import LABEL_NAME
 from klaxon.web.config import WebConfig
 from klaxon.yaml_file import KeyPath, YamlFile, YamlFileError, dotted, read_yaml
 
@@ -112,7 +113,7 @@ class Config(_Strict):
     @classmethod
     def _label_names(cls, labels: dict[str, str]) -> dict[str, str]:
         for name in labels:
-            if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII) or name.startswith("__"):
+            if not LABEL_NAME.fullmatch(name) or name.startswith("__"):
                 raise ValueError(f"{name!r} is not a label's name; use letters, digits and _")
         return labels
 

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from exporter.blocks import Block, LabelSets
+from exporter.blocks import Block
 from exporter.history.history import History
 from exporter.metrics.catalogue import PROCESS_ROWS
+from exporter.metrics.families.lasting import Lasting
 
 EVERY_S: Final = 5.0
 """Seconds between two samples, as often as the fastest collectors give theirs."""
@@ -21,7 +22,7 @@ class OwnSeries:
     def __init__(self, registry: CollectorRegistry, history: History) -> None:
         self._registry = registry
         self._history = history
-        self._labels: dict[str, LabelSets] = {}
+        self._lasting = Lasting()
         self._sampled_at = 0.0
 
     def sample(self, now: float) -> None:
@@ -39,14 +40,11 @@ class OwnSeries:
                     row = tuple(sample.labels[label] for label in wanted[sample.name])
                     samples[sample.name][row] = sample.value
         blocks = [
-            Block(name, self._sets(name, wanted[name], list(found)), np.array(list(found.values()), dtype=np.float64))
+            Block(
+                name,
+                self._lasting.labels(name, wanted[name], list(found)),
+                np.array(list(found.values()), dtype=np.float64),
+            )
             for name, found in samples.items()
         ]
         self._history.append("", blocks, round(now * 1000), wanted)
-
-    def _sets(self, name: str, labels: tuple[str, ...], rows: list[tuple[str, ...]]) -> LabelSets:
-        """The same object as long as the rows are the same: the history knows them by it."""
-        known = self._labels.get(name)
-        if known is None or known.names != labels or list(known.rows) != rows:
-            known = self._labels[name] = LabelSets(labels, rows)
-        return known

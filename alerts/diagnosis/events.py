@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from alerts.diagnosis.postings import Links
-from alerts.diagnosis.text import notes, page
+from alerts.diagnosis.text import notes, page, rfc3339
 from alerts.model import Incident
 
 
@@ -45,7 +44,7 @@ class Event:
     @property
     def idempotency_key(self) -> str:
         """The same for every try, and for every Klaxon that tells of the same incident."""
-        began = stamp(self.incident.postings[0][1]) if self.incident.postings else ""
+        began = rfc3339(self.incident.postings[0][1]) if self.incident.postings else ""
         named = f"{self.incident.id}\xff{began}\xff{self.what}\xff{self.number}"
         return hashlib.sha256(named.encode()).hexdigest()[:32]
 
@@ -71,7 +70,7 @@ def as_json(event: Event) -> dict[str, Any]:
     return {
         "version": 1,
         "event": event.what,
-        "at": stamp(event.at),
+        "at": rfc3339(event.at),
         "idempotency_key": event.idempotency_key,
         "incident": {
             "id": incident.id,
@@ -80,14 +79,10 @@ def as_json(event: Event) -> dict[str, Any]:
             "subject": incident.subject,
             "severity": str(incident.severity),
             "labels": dict(incident.labels),
-            "opened_at": stamp(incident.opened_at),
-            "closed_at": None if incident.closed_at is None else stamp(incident.closed_at),
+            "opened_at": rfc3339(incident.opened_at),
+            "closed_at": None if incident.closed_at is None else rfc3339(incident.closed_at),
             "cause": incident.finding.cause if incident.finding is not None else None,
             "notes": notes(incident, event.url, event.dashboard_url),
             "text": page(incident, event.at),
         },
     }
-
-
-def stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,13 +7,13 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-OWN_LABELS: Final = frozenset({"alertname", "cluster", "subject", "severity", "instance"})
+from exporter.series import LABEL_NAME
 
-_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+OWN_LABELS: Final = frozenset({"alertname", "cluster", "subject", "severity", "instance"})
 
 
 def _label(name: str) -> str:
-    if not _LABEL.fullmatch(name) or name.startswith("__"):
+    if not LABEL_NAME.fullmatch(name) or name.startswith("__"):
         raise ValueError(f"{name!r} cannot name a label; use letters, digits and '_', no digit first")
     if name in OWN_LABELS:
         raise ValueError(f"{name} is a label of every incident; choose another name")

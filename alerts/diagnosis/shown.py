@@ -27,8 +27,7 @@ class ShownAlert:
 
     @property
     def severity(self) -> Severity:
-        given = self.labels.get("severity", "")
-        return Severity(given) if given in set(Severity) else Severity.WARNING
+        return Severity.of(self.labels)
 
     @property
     def routed(self) -> dict[str, str]:

@@ -146,6 +146,11 @@ def _history(incident: Incident, zone: tzinfo) -> Iterator[str]:
 # --- for notifications ----------------------------------------------------------------------------------------------------------------------
 
 
+def rfc3339(at: float) -> str:
+    """Unix seconds as programs read them, in UTC to the millisecond."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def notes(incident: Incident, url: str = "", dashboard_url: str = "") -> dict[str, str]:
     """What goes with an alert to Alertmanager; empty ones are left out. ``url`` is the incident's own page."""
     finding = incident.finding

@@ -33,7 +33,7 @@ from alerts.engine.template import QueryRow, Scope, Template
 from alerts.model import Alert, AlertState, fingerprint
 from alerts.promql.errors import QueryError
 from alerts.promql.syntax import Expr
-from alerts.promql.values import Scalar, Vector
+from alerts.promql.values import Scalar, Value, Vector
 from exporter.series import METRIC_NAME, NO_LABELS, Labels
 
 REWRITE_AFTER: Final = 60.0
@@ -68,6 +68,21 @@ class AlertBook(Protocol):
     ) -> None:
         """In one transaction: alerts to write, (rule key, fingerprint) to remove, and when groups were evaluated."""
         ...
+
+
+class NoBook:
+    """A book that remembers nothing."""
+
+    def load_alerts(self) -> Iterable[StoredAlert]:
+        return ()
+
+    def load_evaluations(self) -> Mapping[str, float]:
+        return {}
+
+    def save_alerts(
+        self, written: Sequence[StoredAlert], removed: Sequence[tuple[str, str]], evaluations: Mapping[str, float]
+    ) -> None:
+        pass
 
 
 class SeriesSink(Protocol):
@@ -357,12 +372,7 @@ class Engine:
         return made
 
     def _rows(self, expr: Expr, at: float) -> Iterable[tuple[Labels, float]]:
-        value = self._querier.evaluate(expr, at)
-        if isinstance(value, Scalar):
-            return [(NO_LABELS, value.value)]
-        if not isinstance(value, Vector):
-            raise RuleFailure("the expression gives neither a vector nor a scalar")
-        return zip(value.labels, value.values.tolist(), strict=True)
+        return rows_of(self._querier.evaluate(expr, at))
 
     def _query_rows(self, expr: Expr, at: float) -> list[QueryRow]:
         return [QueryRow(labels, value) for labels, value in self._rows(expr, at)]
@@ -478,6 +488,15 @@ def _rule_status(rule: Rule, live: _Live) -> RuleStatus:
 def _tick(now: float, group: RuleGroup) -> float:
     """The group's newest tick."""
     return math.floor(round((now - group.phase) / group.interval, 6)) * group.interval + group.phase
+
+
+def rows_of(value: Value) -> Iterable[tuple[Labels, float]]:
+    """The elements of a vector, a scalar as one without labels. Raises RuleFailure for anything else."""
+    if isinstance(value, Scalar):
+        return [(NO_LABELS, value.value)]
+    if not isinstance(value, Vector):
+        raise RuleFailure("the expression gives neither a vector nor a scalar")
+    return zip(value.labels, value.values.tolist(), strict=True)
 
 
 def _limited(group: RuleGroup, count: int, what: str) -> None:

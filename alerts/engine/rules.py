@@ -15,18 +15,17 @@ from alerts.engine.names import Names
 from alerts.engine.needs import Need, Recording, needs, retention
 from alerts.engine.template import Template, TemplateError, read_template
 from alerts.engine.yaml_nodes import Mapping as MappingNode
-from alerts.engine.yaml_nodes import Node, Scalar, Sequence, YamlFault, read
+from alerts.engine.yaml_nodes import Node, Scalar, YamlFault, is_empty, items, keys, read
 from alerts.model import Severity
 from alerts.promql.errors import PromqlError
 from alerts.promql.parse import parse
 from alerts.promql.questions import rests_on_absence, selectors, variables
 from alerts.promql.syntax import Expr, ValueType, value_type
 from exporter.metrics.catalogue import MetricRow
-from exporter.series import METRIC_NAME
+from exporter.series import LABEL_NAME, METRIC_NAME
 
 DEFAULT_INTERVAL: Final = 15.0
 
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
 _GROUP_KEYS = ("name", "interval", "query_offset", "limit", "labels", "rules")
 _ALERT_KEYS = ("alert", "expr", "for", "keep_firing_for", "labels", "annotations")
@@ -248,8 +247,8 @@ class _Loader:
             return
         if root is None:
             return
-        entries = self._keys(root, ("groups",), place, "a rule file")
-        groups = self._list(entries.get("groups"), place, "groups")
+        entries = keys(root, ("groups",), "a rule file", place.fault)
+        groups = items(entries.get("groups"), "groups", place.fault)
         seen: dict[str, int] = {}
         for node in groups:
             group = self._group(node, place.file, file.shipped)
@@ -266,7 +265,7 @@ class _Loader:
 
     def _group(self, node: Node, file: str, shipped: bool) -> RuleGroup | None:
         place = _Place(self, file)
-        entries = self._keys(node, _GROUP_KEYS, place, "a group")
+        entries = keys(node, _GROUP_KEYS, "a group", place.fault)
         name = self._text(entries.get("name"), place, "name")
         if not name:
             place.fault(node.line, "the group has no name; add name: …")
@@ -276,7 +275,7 @@ class _Loader:
         offset = self._duration(entries, "query_offset", place, 0.0)
         limit = self._limit(entries.get("limit"), place)
         labels = self._labels(entries.get("labels"), place, "labels")
-        rules = [self._rule(rule, file, name, labels) for rule in self._list(entries.get("rules"), place, "rules")]
+        rules = [self._rule(rule, file, name, labels) for rule in items(entries.get("rules"), "rules", place.fault)]
         return RuleGroup(
             self._numbered(f"{Path(file).name};{name}"),
             name,
@@ -316,7 +315,7 @@ class _Loader:
     def _alerting(
         self, node: MappingNode, name: str, place: _Place, outer: Mapping[str, Scalar]
     ) -> AlertingRule | None:
-        entries = self._keys(node, _ALERT_KEYS, place, "an alerting rule")
+        entries = keys(node, _ALERT_KEYS, "an alerting rule", place.fault)
         text, expr = self._expr(entries.get("expr"), node.line, place)
         labels = {**outer, **self._labels(entries.get("labels"), place, "labels")}
         annotations = self._labels(entries.get("annotations"), place, "annotations")
@@ -335,7 +334,7 @@ class _Loader:
         for key in ("for", "keep_firing_for", "annotations"):
             if key in node.entries:
                 place.fault(node.lines[key], f"{key}: has no meaning in a recording rule; remove it")
-        entries = self._keys(node, (*_RECORD_KEYS, "for", "keep_firing_for", "annotations"), place, "a recording rule")
+        entries = keys(node, (*_RECORD_KEYS, "for", "keep_firing_for", "annotations"), "a recording rule", place.fault)
         if not _METRIC.fullmatch(name):
             place.fault(node.line, f"the recorded metric's name {name!r} must be a word of letters, digits, _ and :")
         text, expr = self._expr(entries.get("expr"), node.line, place)
@@ -458,25 +457,6 @@ class _Loader:
 
     # --- YAML
 
-    def _keys(self, node: Node, allowed: Collection[str], place: _Place, what: str) -> Mapping[str, Node]:
-        if not isinstance(node, MappingNode):
-            place.fault(node.line, f"{what} must be a mapping with the keys {', '.join(allowed)}")
-            return {}
-        for key, line in node.twice:
-            place.fault(line, f"the key {key!r} stands twice; keep one of them")
-        for key in node.entries:
-            if key not in allowed:
-                place.fault(node.lines[key], f"unknown key {key!r} (keys of {what}: {', '.join(allowed)})")
-        return node.entries
-
-    def _list(self, node: Node | None, place: _Place, what: str) -> list[Node]:
-        if node is None or (isinstance(node, Scalar) and node.text is None):
-            return []
-        if not isinstance(node, Sequence):
-            place.fault(node.line, f"{what} must be a list")
-            return []
-        return node.items
-
     def _text(self, node: Node | None, place: _Place, what: str) -> str | None:
         if node is None:
             return None
@@ -497,7 +477,7 @@ class _Loader:
             return default
 
     def _labels(self, node: Node | None, place: _Place, what: str) -> dict[str, Scalar]:
-        if node is None or (isinstance(node, Scalar) and node.text is None):
+        if node is None or is_empty(node):
             return {}
         if not isinstance(node, MappingNode):
             place.fault(node.line, f"{what} must be a mapping of names to texts")
@@ -506,7 +486,7 @@ class _Loader:
             place.fault(line, f"{what}: {key!r} stands twice; keep one of them")
         found: dict[str, Scalar] = {}
         for key, value in node.entries.items():
-            if not _LABEL.fullmatch(key) or (what == "labels" and key == METRIC_NAME):
+            if not LABEL_NAME.fullmatch(key) or (what == "labels" and key == METRIC_NAME):
                 place.fault(node.lines[key], f"{what}: {key!r} is not a name; use letters, digits and _")
             elif not isinstance(value, Scalar):
                 place.fault(node.lines[key], f"{what}: {key!r} must be a text; quote it if it begins with {{ or [")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from alerts.engine.go_strings import unquoted
 from exporter.series import METRIC_NAME, STALE_NAN, Labels
 
 MOST_VALUES: Final = 1_000_000
@@ -18,10 +19,6 @@ _LABEL = re.compile(
     r"""\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*(?P<value>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`[^`]*`)\s*(?P<next>,|\})""",
     re.ASCII | re.VERBOSE,
 )
-_ESCAPE = re.compile(
-    r"\\(?:x(?P<x>[0-9a-fA-F]{2})|u(?P<u>[0-9a-fA-F]{4})|U(?P<U>[0-9a-fA-F]{8})|(?P<o>[0-7]{3})|(?P<c>.))", re.DOTALL
-)
-_ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'"}  # fmt: skip
 
 
 class NotationError(ValueError):
@@ -79,23 +76,11 @@ def _metric(text: str) -> tuple[Labels, str]:
             raise NotationError(f'{text!r}: write the labels as name{{label="value", …}}')
         if label["name"] in pairs:
             raise NotationError(f"{text!r}: the label {label['name']} stands twice")
-        pairs[label["name"]] = _unquoted(label["value"])
+        try:
+            pairs[label["name"]] = unquoted(label["value"])
+        except ValueError as error:
+            raise NotationError(f"{label['value']}: {error}") from error
         position = label.end()
         if label["next"] == "}":
             break
     return Labels.of(pairs), text[position:]
-
-
-def _unquoted(quoted: str) -> str:
-    if quoted[0] == "`":
-        return quoted[1:-1]
-
-    def one(match: re.Match[str]) -> str:
-        code = match["x"] or match["u"] or match["U"]
-        if code or match["o"]:
-            return chr(int(code, 16) if code else int(match["o"], 8))
-        if match["c"] not in _ESCAPES:
-            raise NotationError(f"{quoted}: the escape \\{match['c']} is not one of strings")
-        return _ESCAPES[match["c"]]
-
-    return _ESCAPE.sub(one, quoted[1:-1])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 from alerts.engine import go_format
 from alerts.engine.durations import parse_duration
@@ -308,7 +308,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "toTime": _of(lambda value: Moment(_finite(value))),
     "toUpper": _of(lambda text: _text(text).upper()),
     "urlQueryEscape": _of(lambda text: quote_plus(_text(text))),
-    "urlquery": _of(lambda *a: quote(_print(*a), safe="-_.~").replace("%20", "+"), 1, None),
+    "urlquery": _of(lambda *a: quote_plus(_print(*a)), 1, None),
     "value": _of(lambda row: _row(row).value),
 }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from alerts.engine import go_format
+from alerts.engine.go_strings import unquoted
 from alerts.engine.template_functions import FUNCTIONS
 from alerts.engine.template_nodes import (
     Assign,
@@ -38,8 +39,6 @@ _VARIABLES: Final = ("$", "$labels", "$externalLabels", "$externalURL", "$value"
 _FIELDS: Final = ("Labels", "ExternalLabels", "ExternalURL", "Value")
 _VERBS: Final = "sdvfFeEgGqtxXob%"
 _VARYING: Final = frozenset({"query", "now"})
-_ESCAPED = re.compile(r"\\(?:(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|(.))", re.DOTALL)
-_ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "\\": "\\", "'": "'"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,18 +318,10 @@ class Reader:
         return tuple(names)
 
     def _string(self, token: _Token) -> str:
-        if token.text[0] == "`":
-            return token.text[1:-1]
-
-        def one(match: re.Match[str]) -> str:
-            code, sign = match.groups()
-            if code:
-                return chr(int(code[1:], 16))
-            if sign not in _ESCAPES:
-                raise self._error(token.position, f"the escape \\{sign} is not one of strings")
-            return _ESCAPES[sign]
-
-        return _ESCAPED.sub(one, token.text[1:-1])
+        try:
+            return unquoted(token.text)
+        except ValueError as error:
+            raise self._error(token.position, str(error)) from error
 
     def _path(self, token: _Token) -> Operand:
         names = ((token.text[1:],) if token.kind == "field" and token.text != "." else ()) + self._names()

@@ -13,7 +13,7 @@ from typing import Final
 from alerts.engine.durations import parse_duration
 from alerts.engine.series_notation import NotationError, read_metric, read_values
 from alerts.engine.yaml_nodes import Mapping as MappingNode
-from alerts.engine.yaml_nodes import Node, Scalar, Sequence, YamlFault, read
+from alerts.engine.yaml_nodes import Node, Scalar, YamlFault, is_empty, items, keys, read
 from exporter.series import Labels
 
 DEFAULT_INTERVAL: Final = 60.0
@@ -124,8 +124,11 @@ class _Reader:
     path: Path
     faults: list[str] = field(default_factory=list)
 
+    def tell(self, line: int, reason: str) -> None:
+        self.faults.append(f"{self.path}:{line}: {reason}")
+
     def fault(self, node: Node | None, reason: str) -> None:
-        self.faults.append(f"{self.path}:{node.line if node is not None else 1}: {reason}")
+        self.tell(node.line if node is not None else 1, reason)
 
     # --- the parts of a file
 
@@ -197,27 +200,10 @@ class _Reader:
     # --- values
 
     def keys(self, node: Node | None, allowed: Collection[str], what: str) -> Mapping[str, Node]:
-        if node is None or (isinstance(node, Scalar) and node.text is None):
-            return {}
-        if not isinstance(node, MappingNode):
-            self.fault(node, f"{what} must be a mapping with the keys {', '.join(allowed)}")
-            return {}
-        for key, line in node.twice:
-            self.faults.append(f"{self.path}:{line}: the key {key!r} stands twice; keep one of them")
-        for key in node.entries:
-            if key not in allowed:
-                known = ", ".join(allowed)
-                self.faults.append(f"{self.path}:{node.lines[key]}: unknown key {key!r} (keys of {what}: {known})")
-        return node.entries
+        return {} if node is None or is_empty(node) else keys(node, allowed, what, self.tell)
 
     def list(self, entries: Mapping[str, Node], key: str) -> list[Node]:
-        node = entries.get(key)
-        if node is None or (isinstance(node, Scalar) and node.text is None):
-            return []
-        if not isinstance(node, Sequence):
-            self.fault(node, f"{key} must be a list")
-            return []
-        return node.items
+        return items(entries.get(key), key, self.tell)
 
     def text(self, node: Node | None) -> str | None:
         if node is None or isinstance(node, Scalar):
@@ -227,7 +213,7 @@ class _Reader:
 
     def texts(self, entries: Mapping[str, Node], key: str) -> dict[str, str]:
         node = entries.get(key)
-        if node is None or (isinstance(node, Scalar) and node.text is None):
+        if node is None or is_empty(node):
             return {}
         if not isinstance(node, MappingNode):
             self.fault(node, f"{key} must be a mapping of names to texts")

@@ -12,13 +12,13 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from alerts.engine.durations import format_duration
-from alerts.engine.engine import Engine, RuleFailure, StoredAlert
+from alerts.engine.engine import Engine, NoBook, RuleFailure, rows_of
 from alerts.engine.rules import RuleError, RuleGroup, RuleSet, load_rules, read_rule_files
 from alerts.engine.unit_test_file import AlertCase, QueryCase, UnitTest, UnitTestFile
 from alerts.promql.errors import QueryError
 from alerts.promql.evaluate import Evaluator
 from alerts.promql.parse import parse
-from alerts.promql.values import Scalar, Value, Vector
+from alerts.promql.values import Value
 from exporter.series import METRIC_NAME, STALE_NAN, Labels, Matcher, Series
 
 ALERTNAME: Final = "alertname"
@@ -65,7 +65,7 @@ class Run:
             rules,
             self._querier,
             dict,
-            _NoBook(),
+            NoBook(),
             lambda: test.start,
             sink=self._store,
             external_url=test.external_url,
@@ -181,21 +181,6 @@ class _Querier:
         return Evaluator(self._store).evaluate(expr, at)
 
 
-class _NoBook:
-    """A book that remembers nothing."""
-
-    def load_alerts(self) -> Iterable[StoredAlert]:
-        return ()
-
-    def load_evaluations(self) -> Mapping[str, float]:
-        return {}
-
-    def save_alerts(
-        self, written: Sequence[StoredAlert], removed: Sequence[tuple[str, str]], evaluations: Mapping[str, float]
-    ) -> None:
-        pass
-
-
 # --- comparing and telling ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -204,11 +189,7 @@ def _pairs(labels: Mapping[str, str]) -> Pairs:
 
 
 def _samples(value: Value) -> list[tuple[Labels, float]]:
-    if isinstance(value, Scalar):
-        return [(Labels.of(), value.value)]
-    if not isinstance(value, Vector):
-        raise RuleFailure("the result is neither a vector nor a scalar")
-    return sorted(((s.labels, s.value) for s in value), key=lambda sample: _pairs(sample[0]))
+    return sorted(rows_of(value), key=lambda sample: _pairs(sample[0]))
 
 
 def _shown(pairs: Pairs) -> str:

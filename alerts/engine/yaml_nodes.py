@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -98,3 +99,38 @@ def _merge(into: Mapping, node: Node, line: int) -> None:
             if key not in into.entries:
                 into.entries[key], into.lines[key] = value, one.lines[key]
                 into.merged.add(key)
+
+
+# --- taking nodes apart
+
+
+Tell: TypeAlias = Callable[[int, str], None]
+"""Takes a line and what is wrong there."""
+
+
+def is_empty(node: Node | None) -> bool:
+    """Whether nothing is given: the key is missing, or its value."""
+    return node is None or (isinstance(node, Scalar) and node.text is None)
+
+
+def keys(node: Node, allowed: Collection[str], what: str, tell: Tell) -> dict[str, Node]:
+    """The entries of a mapping; every key that stands twice or is not allowed is told."""
+    if not isinstance(node, Mapping):
+        tell(node.line, f"{what} must be a mapping with the keys {', '.join(allowed)}")
+        return {}
+    for key, line in node.twice:
+        tell(line, f"the key {key!r} stands twice; keep one of them")
+    for key in node.entries:
+        if key not in allowed:
+            tell(node.lines[key], f"unknown key {key!r} (keys of {what}: {', '.join(allowed)})")
+    return node.entries
+
+
+def items(node: Node | None, what: str, tell: Tell) -> list[Node]:
+    """The items of a list."""
+    if node is None or is_empty(node):
+        return []
+    if not isinstance(node, Sequence):
+        tell(node.line, f"{what} must be a list")
+        return []
+    return node.items

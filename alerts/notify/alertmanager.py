@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import structlog
 
 from alerts.diagnosis.postings import OUTLIVES, Posting
 from alerts.diagnosis.shown import ShownAlert
+from alerts.diagnosis.text import rfc3339
 from alerts.notify.config import AlertmanagerPeer
 from alerts.notify.http import Http
 from alerts.notify.metrics import PeerMetrics
@@ -117,7 +118,3 @@ def as_json(posting: Posting, now: float) -> dict[str, Any]:
     if posting.url:
         body["generatorURL"] = posting.url
     return body
-
-
-def rfc3339(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from exporter.address import http_address
 from exporter.files import GivenFile
 
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -80,11 +81,8 @@ class HttpPeer(_Strict):
     @field_validator("proxy_url")
     @classmethod
     def _proxy(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or "")
-        if url is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("must be an address like http://proxy:3128")
-        if parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError("must be without user, query and fragment")
+        if url is not None:
+            http_address(url, "http://proxy:3128")
         return url
 
     @model_validator(mode="after")
@@ -113,11 +111,8 @@ class AlertmanagerPeer(HttpPeer):
     @field_validator("url")
     @classmethod
     def _plain(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an address like http://alertmanager:9093 or https://example.org/alertmanager")
-        if parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError("must be without user, query and fragment; for a password use basic_auth.password_file")
+        like = "http://alertmanager:9093 or https://example.org/alertmanager"
+        parts = http_address(url, like, "; for a password use basic_auth.password_file")
         if parts.path.rstrip("/").endswith("/api/v2") or parts.path.rstrip("/").endswith("/api/v2/alerts"):
             raise ValueError("must end before /api/v2, which Klaxon adds")
         return url.rstrip("/")
@@ -172,13 +167,8 @@ class Webhook(HttpPeer):
     @field_validator("url")
     @classmethod
     def _plain(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an address like https://example.org/hooks/klaxon")
-        if parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError(
-                "must be without user, query and fragment; a key goes into headers, a password into basic_auth.password_file"
-            )
+        instead = "; a key goes into headers, a password into basic_auth.password_file"
+        http_address(url, "https://example.org/hooks/klaxon", instead)
         return url
 
     __hash__ = HttpPeer.__hash__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -174,12 +175,6 @@ class Delivery:
             senders = self._senders
         for sender in senders:
             sender.ask_to_stop()
-        deadline = threading.Event()
-        timer = threading.Timer(grace, deadline.set)
-        timer.daemon = True
-        timer.start()
-        try:
-            for sender in senders:
-                sender.wait(deadline)
-        finally:
-            timer.cancel()
+        until = time.monotonic() + grace
+        for sender in senders:
+            sender.wait(until)

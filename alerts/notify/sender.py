@@ -8,6 +8,7 @@ dropped, counted and logged once. What failed otherwise (5xx, 429, no connection
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
@@ -156,10 +157,10 @@ class Sender(Generic[I]):
             self._stopping = True
             self._changed.notify_all()
 
-    def wait(self, deadline: threading.Event) -> None:
-        """Until the thread has ended or the deadline is set."""
-        while self._thread.is_alive() and not deadline.is_set():
-            self._thread.join(0.05)
+    def wait(self, until: float) -> None:
+        """Until the thread has ended, or the monotonic clock says ``until``."""
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, until - time.monotonic()))
 
     # --- the thread
 

@@ -20,10 +20,9 @@ from alerts.promql.syntax import (
     String,
     Subquery,
 )
-from exporter.series import METRIC_NAME, Matcher
+from exporter.series import LABEL_NAME, METRIC_NAME, Matcher
 
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _KEYWORDS = frozenset(
     "and or unless atan2 by without on ignoring group_left group_right bool offset inf nan start end step fill fill_left fill_right "  # noqa: SIM905
     "sum min max avg count group stddev stdvar topk bottomk quantile count_values limitk limit_ratio".split()
@@ -118,7 +117,7 @@ def _matcher(matcher: Matcher) -> str:
 
 
 def _label(name: str) -> str:
-    return name if _LABEL.fullmatch(name) else quoted(name)
+    return name if LABEL_NAME.fullmatch(name) else quoted(name)
 
 
 def _labels(names: tuple[str, ...]) -> str:

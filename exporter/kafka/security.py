@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Final, Literal, Self, TypeVar, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
+from exporter.address import http_address
 from exporter.files import FOLDER, GivenFile, fingerprint, read_secret, read_token
 from exporter.kafka.errors import AuthenticationFailed
 
@@ -50,11 +50,7 @@ T = TypeVar("T")
 
 
 def _token_address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an address like https://login.example.org/oauth2/token")
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("must be without user, query and fragment; the client's secret stands in client_secret_file")
+    http_address(url, "https://login.example.org/oauth2/token", "; the client's secret stands in client_secret_file")
     return url
 
 

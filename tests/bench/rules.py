@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from alerts.engine.engine import Engine, StoredAlert
+from alerts.engine.engine import Engine, NoBook
 from alerts.model import AlertState
 from alerts.promql.evaluate import Evaluator
 from exporter.blocks import NO_LABELS, Block, LabelSets
@@ -37,21 +37,6 @@ class RulesResult:
     first_cpu: float
     active: int
     slowest: list[tuple[str, float]]
-
-
-class NoBook:
-    """Keeps nothing."""
-
-    def load_alerts(self) -> Iterable[StoredAlert]:
-        return ()
-
-    def load_evaluations(self) -> Mapping[str, float]:
-        return {}
-
-    def save_alerts(
-        self, written: Sequence[StoredAlert], removed: Sequence[tuple[str, str]], evaluations: Mapping[str, float]
-    ) -> None:
-        pass
 
 
 class World:

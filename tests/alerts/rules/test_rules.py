@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from alerts.diagnosis.tree import load
-from alerts.engine.engine import Engine, StoredAlert
+from alerts.engine.engine import Engine, NoBook
 from alerts.engine.rules import RuleSet, load_rules, read_rule_files
 from alerts.model import AlertState
 from alerts.promql.evaluate import Evaluator
@@ -30,19 +30,6 @@ def shipped() -> RuleSet:
 RULE_SET = shipped()
 
 
-class NoBook:
-    """A book that remembers nothing."""
-
-    def load_alerts(self) -> Iterable[StoredAlert]:
-        return ()
-
-    def load_evaluations(self) -> Mapping[str, float]:
-        return {}
-
-    def save_alerts(self, *_: object, **__: object) -> None:
-        pass
-
-
 def replay(
     scene: Scene, seconds: int, *, begin: float = FAULT - 30
 ) -> dict[tuple[str, str, str], tuple[float, float | None]]:
@@ -55,7 +42,7 @@ def replay(
         RULE_SET,
         Evaluator(scene.store(until, float(every))),
         lambda: {"orders": scene.coverage(at=now[0])},
-        NoBook(),  # type: ignore[arg-type]
+        NoBook(),
         lambda: now[0],
     )
     fired: dict[tuple[str, str, str], tuple[float, float | None]] = {}
