@@ -14,6 +14,7 @@ from alerts.engine.engine import Engine, NoBook
 from alerts.engine.rules import RuleSet, load_rules, read_rule_files
 from alerts.model import AlertState
 from alerts.promql.evaluate import Evaluator
+from exporter.collectors import COLLECTORS, reading_interval
 from exporter.metrics.catalogue import complete
 from tests.alerts.diagnosis import scenes
 from tests.alerts.diagnosis.scenes import FAULT, GIB, NODES, START, Scene, key
@@ -327,17 +328,8 @@ def test_trees_serve_rules_that_exist() -> None:
 
 def test_joins_by_hand_wait_for_the_slower_collector_twice() -> None:
     """``for`` is at least twice the slowest interval among the collectors that an expression joins (design 4.1)."""
-    slow = {
-        "cluster": 5,
-        "topics": 5,
-        "quorum": 5,
-        "legs": 5,
-        "departures": 5,
-        "groups": 15,
-        "offsets": 15,
-        "jmx": 15,
-        "log_dirs": 30,
-    }
+    slow = {r: reading_interval(r, c.interval) for c in COLLECTORS for r in c.feeds}
+    slow |= {"legs": slow["cluster"], "departures": slow["cluster"], "offsets": slow["groups"]}
     for rule in RULE_SET.alerting:
         joined = {i for need in rule.needs for i in need.inputs}
         if len(joined) > 1:
