@@ -12,8 +12,10 @@ import pytest
 from alerts.diagnosis.tree import load
 from alerts.engine.engine import Engine, NoBook
 from alerts.engine.rules import RuleSet, load_rules, read_rule_files
+from alerts.engine.thresholds import METRIC, Limits
 from alerts.model import AlertState
 from alerts.promql.evaluate import Evaluator
+from alerts.promql.questions import selectors
 from exporter.collectors import COLLECTORS, reading_interval
 from exporter.metrics.catalogue import complete
 from tests.alerts.diagnosis import scenes
@@ -324,6 +326,18 @@ def test_every_alert_has_severity_impact_and_a_tree_that_serves_it() -> None:
 
 def test_trees_serve_rules_that_exist() -> None:
     load(rules={rule.name for rule in RULE_SET.alerting})
+
+
+def test_every_limit_is_joined_by_a_rule_and_every_joined_one_exists() -> None:
+    joined = {
+        matcher.value
+        for rule in (*RULE_SET.alerting, *RULE_SET.recording)
+        for selector in selectors(rule.expr)
+        if selector.name == METRIC
+        for matcher in selector.matchers
+        if matcher.name == "name"
+    }
+    assert joined == set(Limits.model_fields)
 
 
 def test_joins_by_hand_wait_for_the_slower_collector_twice() -> None:
