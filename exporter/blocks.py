@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +17,25 @@ class LabelSets:
     row numbers. ``names`` do not contain ``cluster``: every block of a Snapshot carries its cluster once.
     """
 
-    __slots__ = ("__weakref__", "names", "rows")
+    __slots__ = ("__weakref__", "chosen_from", "names", "rows")
 
-    def __init__(self, names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        rows: Sequence[tuple[str, ...]],
+        chosen_from: tuple[LabelSets, npt.NDArray[np.bool_]] | None = None,
+    ) -> None:
         self.names = names
         self.rows = rows
+        self.chosen_from = chosen_from
+        """Others of which these are some, and which: what somebody made of those, row by row, can be chosen from too."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> LabelSets:
+        """Those for which ``mask`` is true."""
+        return LabelSets(self.names, list(compress(self.rows, mask.tolist())), (self, mask))
 
 
 NO_LABELS = LabelSets((), ((),))

@@ -16,6 +16,8 @@ from exporter.reading import Failure, Part, Poll
 
 APP_INFO = "kafka.server:type=app-info,id="
 LONGEST_READ_S = 5.0
+FIRST_READ_S = 10.0
+"""For the first of all: the Java process has just started and every connection is new, which takes some seconds on a busy machine."""
 SHORT_READ_S = 1.0
 """For a node that does not answer Kafka's requests in time either: the others' evidence, which tells why it is gone, must not wait for it."""
 WHOLE_READ_EVERY_S = 60.0
@@ -39,6 +41,7 @@ class JmxCollector:
         self._targets = dict(targets)
         self._access = access
         self._deadline_s = min(LONGEST_READ_S, max(1.0, interval / 2))
+        self._first = True
         self._previous: dict[int, JmxNode] = {}
         self._clock = clock
         self._whole_read_at: dict[int, float] = {}
@@ -69,7 +72,9 @@ class JmxCollector:
         ]
         whole = [t for t in targets if t not in short]
         self._whole_read_at |= dict.fromkeys((t.node for t in whole), now)
-        answers = dict(self._transport.read(whole, self._deadline_s)) if whole else {}
+        deadline_s = FIRST_READ_S if self._first else self._deadline_s
+        self._first = False
+        answers = dict(self._transport.read(whole, deadline_s)) if whole else {}
         return answers | dict(self._transport.read(short, SHORT_READ_S)) if short else answers
 
 

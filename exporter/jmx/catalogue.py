@@ -93,6 +93,7 @@ class _BeanEntry(_Strict):
     since: _Version | None = None
     until: _Version | None = None
     refresh: Annotated[float, Field(strict=False, gt=0)] = DEFAULT_REFRESH_S
+    every: Annotated[float, Field(strict=False, ge=0)] = 0.0
     labels: dict[_Key, _Label] = {}
     metrics: list[_MetricEntry] = []
     summary: _SummaryEntry | None = None
@@ -387,7 +388,7 @@ def _specs(entry: _BeanEntry) -> Iterator[BeanSpec]:
         # Whether an optional bean is there is looked up as rarely as a pattern's names: to ask for an absent one costs an exception in the node each time.
         looked_up = entry.optional or "*" in key_properties(bean).values()
         yield BeanSpec(
-            request=BeanRequest(bean, attributes, entry.refresh if looked_up else None),
+            request=BeanRequest(bean, attributes, entry.refresh if looked_up else None, entry.every),
             columns=columns,
             role=None if entry.role == "any" else Role(entry.role),
             gate=entry.gate or (Gate.RUNNING if bean.startswith("kafka.") else Gate.NEVER),

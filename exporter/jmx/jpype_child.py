@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import queue
+import random
 import re
 import signal
 import socket
@@ -54,7 +55,7 @@ IDLE_LIMIT_S = 300.0
 """A target that nobody asks for is let go after so long."""
 CHANGING_S = 30.0
 CHANGING_REFRESH_S = 5.0
-"""While named beans came or went lately (the node is starting or breaking), what patterns gave is used again for so long only."""
+"""While named beans came or went lately (the node is starting or breaking), what patterns gave is used again for so long only, and no values are."""
 PARENT_DEATH_SIGNAL = 1
 TLS_SOCKETS = "SslRMIClientSocketFactory"
 """What a stub names when its node wants TLS."""
@@ -81,13 +82,14 @@ class PlannedBean:
     names: Any
     parse: Parser
     refresh_s: float | None
+    every_s: float
 
 
-def planned_bean(bean: str, refresh_s: float | None, attributes: list[list[Any]]) -> PlannedBean:
+def planned_bean(bean: str, refresh_s: float | None, every_s: float, attributes: list[list[Any]]) -> PlannedBean:
     wanted = [Attribute(name, Kind(kind), tuple(items)) for name, kind, items in attributes]
     object_name = jpype.JClass("javax.management.ObjectName")(bean)
     names = jpype.JArray(jpype.JString)([a.name for a in wanted])
-    return PlannedBean(bean, object_name, names, parser(wanted), refresh_s)
+    return PlannedBean(bean, object_name, names, parser(wanted), refresh_s, every_s)
 
 
 # --- one connection -----------------------------------------------------------------------------------------------------------------------
@@ -101,6 +103,14 @@ class Found:
     beans: list[tuple[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Values that may be used again ``until`` then."""
+
+    until: float
+    values: tuple[Value, ...]
+
+
 @dataclass(slots=True)
 class Connection:
     """An open connection to a node's MBean server with what is known of its beans."""
@@ -110,6 +120,7 @@ class Connection:
     warnings: list[str]
     credentials: list[str] | None
     found: dict[str, Found] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
     missing: frozenset[str] | None = None
     changed_at: float = 0.0
 
@@ -350,13 +361,24 @@ class Target:
         beans: list[tuple[str, str, tuple[Value, ...]]] = []
         missing: list[str] = []
         failed: dict[str, str] = {}
+        before, connection.kept = connection.kept, {}
+        if time.monotonic() - connection.changed_at < CHANGING_S:
+            before = {}
         for planned in plan:
             for bean, name in self._names(connection, planned, failed):
-                if time.monotonic() > deadline:
+                now = time.monotonic()
+                if now > deadline:
                     raise ReadFailed("timeout", f"{len(beans)} beans read when the time was over")
-                values = self._values(connection, planned, bean, name, failed)
-                if values is not None:
-                    beans.append((planned.bean, bean, values))
+                kept = before.get(bean)
+                if kept is None or kept.until < now:
+                    values = self._values(connection, planned, bean, name, failed)
+                    # At different times for different beans, so that one poll is not much dearer than another.
+                    until = now + planned.every_s * random.uniform(0.5, 1.0)
+                    kept = Kept(until, values) if values is not None else None
+                if kept is not None:
+                    beans.append((planned.bean, bean, kept.values))
+                    if planned.every_s:
+                        connection.kept[bean] = kept
                 elif planned.refresh_s is None and bean not in failed:
                     missing.append(bean)
         if connection.missing != frozenset(missing):

@@ -409,7 +409,8 @@ def _plan_frame(plan_id: int, plan: Plan) -> Frame:
     return {
         "plan": plan_id,
         "beans": [
-            [b.bean, b.refresh_s, [[a.name, a.kind.value, list(a.items)] for a in b.attributes]] for b in plan.beans
+            [b.bean, b.refresh_s, b.every_s, [[a.name, a.kind.value, list(a.items)] for a in b.attributes]]
+            for b in plan.beans
         ],
     }
 

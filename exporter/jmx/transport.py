@@ -40,12 +40,14 @@ class Attribute:
 class BeanRequest:
     """One named bean or narrow pattern with the attributes wanted from it, text last (at most one).
 
-    ``refresh_s``: for how long the names that a pattern gave may be used again; None marks a named bean.
+    ``refresh_s``: for how long the names that a pattern gave may be used again; None marks a named bean. ``every_s``: for how long its values may be
+    used again, where each read of it costs (a call over RMI); 0 for those that every poll needs anew.
     """
 
     bean: str
     attributes: tuple[Attribute, ...]
     refresh_s: float | None = None
+    every_s: float = 0.0
 
     @property
     def is_pattern(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import compress
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -65,8 +66,21 @@ class Writer:
             of_labels = self._templates.setdefault(labels, {})
         templates = of_labels.get(cluster)
         if templates is None:
-            templates = of_labels[cluster] = _templates(labels, cluster)
+            templates = self._chosen(labels, cluster)
+            of_labels[cluster] = templates = _templates(labels, cluster) if templates is None else templates
         return templates
+
+    def _chosen(self, labels: LabelSets, cluster: str | None) -> list[str] | None:
+        """The lines out of those of the label sets that these were chosen from, where they are laid out: a tenth of the work."""
+        if labels.chosen_from is None:
+            return None
+        whole, mask = labels.chosen_from
+        with self._lock:
+            known = self._templates.get(whole, {}).get(cluster)
+        if known is None:
+            return None
+        lines = [line for template in known for line in template[:-1].split("\n")]
+        return _chunks([f"{line}\n" for line in compress(lines, mask.tolist())])
 
 
 def header(row: MetricRow) -> bytes:
@@ -124,6 +138,10 @@ def _templates(labels: LabelSets, cluster: str | None) -> list[str]:
         return text
 
     lines = [layout % tuple([constant if p < 0 else escaped(values[p]) for p in places]) for values in labels.rows]
+    return _chunks(lines)
+
+
+def _chunks(lines: list[str]) -> list[str]:
     return ["".join(lines[start : start + LINES_PER_CHUNK]) for start in range(0, len(lines), LINES_PER_CHUNK)]
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 import demo
 from demo import kafka, traffic
@@ -20,6 +20,11 @@ pytestmark = pytest.mark.real
 SHARE_TOOL = f"{TOOLS}.consumer.group.ShareGroupCommand"
 BEHIND = "left-behind"
 HOUR_S = 3600.0
+NOT_LOADED = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +56,19 @@ def _leave_behind(cluster: demo.Cluster) -> None:
         producer.produce(BEHIND, str(i), partition=0, timestamp=int((begun + i * HOUR_S / 10) * 1000))
     assert producer.flush(30) == 0
     consumer = Consumer({**kafka.client_settings(cluster.client_settings()), "group.id": BEHIND})
-    consumer.commit(offsets=[TopicPartition(BEHIND, 0, 240)], asynchronous=False)
+    wait_until(lambda: _committed(consumer, TopicPartition(BEHIND, 0, 240)), 60, "the group's coordinator has loaded")
     consumer.close()
+
+
+def _committed(consumer: Consumer, offset: TopicPartition) -> bool:
+    """Whether the coordinator has taken the commit; it takes none while it loads its partition, just after its broker started."""
+    try:
+        consumer.commit(offsets=[offset], asynchronous=False)
+    except KafkaException as error:
+        if error.args[0].code() not in NOT_LOADED:
+            raise
+        return False
+    return True
 
 
 def _tool(cluster: demo.Cluster, main: str, *arguments: str) -> str:

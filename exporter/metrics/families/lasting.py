@@ -16,6 +16,8 @@ from exporter.snapshot import Snapshot
 T = TypeVar("T")
 Row = tuple[str, ...]
 Blocks = list[Block]
+_Some = tuple[LabelSets, Bool, LabelSets]
+"""All, which of them, and these."""
 
 
 class Lasting(Memo):
@@ -26,7 +28,7 @@ class Lasting(Memo):
         self._labels: dict[str, LabelSets] = {}
         self.partitions: tuple[PartitionTable, LabelSets] | None = None
         """The label sets of every partition, and the table that they were last those of."""
-        self._some: dict[str, tuple[LabelSets, Bool, LabelSets]] = {}
+        self._some: dict[str, _Some] = {}
 
     def block(self, metric: str, names: tuple[str, ...], samples: Iterable[tuple[Row, float]]) -> Block:
         """A small family from (label values, value) pairs."""
@@ -46,12 +48,11 @@ class Lasting(Memo):
         if mask.all():
             return labels
         known = self._some.get(key)
-        if known is not None and known[0] is labels and np.array_equal(known[1], mask):
-            return known[2]
-        rows = labels.rows
-        some = LabelSets(labels.names, [rows[i] for i in np.flatnonzero(mask).tolist()])
-        self._some[key] = (labels, mask, some)
-        return some
+        if known is None or not _same(known, labels, mask):
+            # Families that lack the same series share their label sets.
+            known = next((other for other in self._some.values() if _same(other, labels, mask)), None)
+            known = self._some[key] = known or (labels, mask, labels.where(mask))
+        return known[2]
 
     def masked(self, metric: str, labels: LabelSets, values: I64, mask: Bool) -> Block:
         return Block(metric, self.some(metric, labels, mask), values[mask])
@@ -61,6 +62,10 @@ class Lasting(Memo):
 
     def ones(self, metric: str, names: tuple[str, ...], rows: Sequence[Row]) -> Block:
         return Block(metric, self.labels(metric, names, rows), np.ones(len(rows), dtype=np.int64))
+
+
+def _same(some: _Some, labels: LabelSets, mask: Bool) -> bool:
+    return some[0] is labels and np.array_equal(some[1], mask)
 
 
 def trusted(snapshot: Snapshot, collector: str, reading: Reading[T]) -> T | None:

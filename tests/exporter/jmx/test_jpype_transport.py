@@ -11,13 +11,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from exporter.jmx import jpype_child
+from exporter.jmx.attributes import parser
 from exporter.jmx.errors import JmxChildDied, JmxConnectError, JmxHung, JmxRefused, JmxTimeout
-from exporter.jmx.jpype_child import endpoint
+from exporter.jmx.jpype_child import CHANGING_S, Connection, PlannedBean, endpoint
 from exporter.jmx.jpype_transport import JpypeTransport
 from exporter.jmx.transport import Attribute, BeanRequest, JmxAnswer, Kind, Plan, Target
 from tests.exporter.jmx.java import LIMIT_S, free_port, java_with_jmx, wait_for
@@ -79,6 +83,56 @@ def test_values_composites_texts_patterns_and_missing_beans(transport: JpypeTran
         b.bean for b in pools
     }
     assert answer.taken_at == pytest.approx(time.time(), abs=60)
+
+
+class Beans:
+    """An MBean server of one value per bean, which counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.missing: set[str] = set()
+
+    def getAttributes(self, name: str, _attributes: object) -> Beans:  # noqa: N802 (Java's name)
+        if name in self.missing:
+            raise LookupError(name)
+        self.asked[name] += 1
+        return self
+
+    def toString(self) -> str:  # noqa: N802 (Java's name)
+        return "[Value = 7]"
+
+
+def test_values_that_may_be_old_are_used_again_unless_beans_come_or_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(jpype_child.time, "monotonic", lambda: now)
+    errors = dict.fromkeys(("InstanceNotFound", "Throwable"), LookupError)
+    java = SimpleNamespace(**errors, ServerError=ArithmeticError, ServerException=ArithmeticError, IO=OSError)
+    reader = jpype_child.Target(java, {}, lambda _frame: None)  # type: ignore[arg-type]
+    server = Beans()
+    connection = Connection(server, None, [], None)
+    plan = [
+        PlannedBean(bean, bean, None, parser([Attribute("Value")]), None, every)
+        for bean, every in (("fast", 0.0), ("slow", 60.0))
+    ]
+
+    def poll() -> tuple[int, int]:
+        """How often each has been asked by now."""
+        frame = reader._read_beans(connection, plan, now + 5)
+        assert ("slow", "slow", (7.0,)) in frame["beans"]
+        return server.asked["fast"], server.asked["slow"]
+
+    assert poll() == (1, 1)
+    now += CHANGING_S / 2
+    assert poll() == (2, 2), "a new connection: all is read"
+    now += CHANGING_S
+    assert poll() == (3, 2), "half of its time has not passed"
+    now += CHANGING_S + 1
+    assert poll() == (4, 3), "its time has passed"
+    server.missing.add("fast")
+    now += 1
+    assert poll() == (4, 3)
+    now += 1
+    assert poll() == (4, 4), "a bean has gone: all is read"
 
 
 def test_refused_silent_and_unknown_hosts_are_named_and_harm_nobody(

@@ -169,6 +169,27 @@ def test_labels_are_laid_out_once_per_label_sets_and_forgotten_with_them() -> No
     assert len(made._templates) == 0
 
 
+@given(drawn(names=st.just("kafka_x")), st.data())
+@example(quoted("kafka_x"), None)
+def test_some_label_sets_are_chosen_from_lines_that_are_laid_out(one: Drawn, data: st.DataObject | None) -> None:
+    """The same bytes as without those lines, whatever the labels hold."""
+    row, cluster, block, samples = one
+    count = len(samples)
+    chosen = data.draw(st.lists(st.booleans(), min_size=count, max_size=count)) if data else [True] * count
+    mask = np.array(chosen, dtype=bool)
+    some = block.labels.where(mask)
+    assert list(some.rows) == [labels for (labels, _), wanted in zip(samples, chosen, strict=True) if wanted]
+    made = Writer()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "LINES_PER_CHUNK", 3)
+        directly = made.render(row, cluster, Block(row.name, some, block.values[mask]))
+        made = Writer()
+        made.render(row, cluster, block)
+        if count:
+            patch.setattr(writer, "_templates", None)
+        assert made.render(row, cluster, Block(row.name, some, block.values[mask])) == directly
+
+
 def test_no_sample_no_line() -> None:
     empty = Block("kafka_x", LabelSets(("topic",), []), np.array([], dtype=np.int64))
     assert Writer().render(ROW, "c", empty) == []
