@@ -54,7 +54,10 @@ def test_the_first_override_that_matches_and_sets_the_limit_wins() -> None:
         ("group_lag", "", "batch-z"): 30,
         ("group_lag", "", "web"): 40,
     }
-    assert only(rows(thresholds, "dev1", [], ["web"]), "disk_used_ratio", "group_lag") == {("disk_used_ratio", "", ""): 0.95, ("group_lag", "", "web"): 10}
+    assert only(rows(thresholds, "dev1", [], ["web"]), "disk_used_ratio", "group_lag") == {
+        ("disk_used_ratio", "", ""): 0.95,
+        ("group_lag", "", "web"): 10,
+    }
 
 
 def test_own_limits_per_topic() -> None:
