@@ -27,6 +27,8 @@ import numpy as np
 from alerts.engine.engine import AlertBook, Engine
 from alerts.engine.lifecycle import Change
 from alerts.engine.rules import RuleSet
+from alerts.engine.thresholds import METRIC as LIMITS
+from alerts.engine.thresholds import ThresholdBlocks, Thresholds
 from alerts.promql.evaluate import Evaluator
 from exporter.blocks import Block, LabelSets
 from exporter.history.history import History
@@ -133,16 +135,39 @@ def _frame(data: Mapping[str, Any], known: dict[tuple[str, str], Block]) -> Fram
 # --- what happens to a recording ------------------------------------------------------------------------------------------------------------
 
 
+def joined(frames: Sequence[Frame]) -> Frame:
+    """The last of some frames with the newest blocks of all of them, as a line that missed some samples them."""
+    last = frames[-1]
+    if last.silent is None:
+        return last
+    newest: dict[str, tuple[Block, ...]] = {}
+    for frame in frames:
+        newest |= dict.fromkeys(frame.silent or (), ())
+        for metric in {b.metric for b in frame.blocks}:
+            newest[metric] = tuple(b for b in frame.blocks if b.metric == metric)
+    silent = frozenset(metric for metric, blocks in newest.items() if not blocks)
+    return replace(last, blocks=tuple(b for blocks in newest.values() for b in blocks), silent=silent)
+
+
+def every(frames: Sequence[Frame], step: int, first: int = 0) -> Iterator[Frame]:
+    """Each ``step``-th frame, with what those in between brought."""
+    for n in range(first, len(frames), step):
+        yield joined(frames[max(0, n - step + 1) : n + 1])
+
+
 def with_gaps(frames: Iterable[Frame], rng: random.Random, *, share: float = 0.1, longest: int = 20) -> Iterator[Frame]:
-    """The frames without some stretches: Klaxon stood still there, or was not running."""
+    """The frames without some stretches: Klaxon stood still there, or was not running. What they brought comes with the next frame."""
     left = 0
+    missed: list[Frame] = []
     for frame in frames:
         if left == 0 and rng.random() < share / longest:
             left = rng.randint(1, longest)
+        missed.append(frame)
         if left:
             left -= 1
             continue
-        yield frame
+        yield joined(missed)
+        missed.clear()
 
 
 def silenced(
@@ -158,7 +183,26 @@ def silenced(
         }
         coverage = replace(frame.coverage, taken_at={**frame.coverage.taken_at, collector: taken})
         blocks = (_without(b, source) if b.metric in owned else b for b in frame.blocks)
-        yield replace(frame, coverage=coverage, blocks=tuple(b for b in blocks if b is not None))
+        kept = tuple(b for b in blocks if b is not None)
+        gone = frozenset(owned) if source is None else frozenset[str]()
+        silent = None if frame.silent is None else frame.silent | (gone - {b.metric for b in kept})
+        yield replace(frame, coverage=coverage, blocks=kept, silent=silent)
+
+
+def with_limits(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames with the limits of today's defaults, for the topics and groups that were there, in place of those that were in force."""
+    made: dict[str, ThresholdBlocks] = {}
+    for frame in frames:
+        limits = made.setdefault(frame.cluster, ThresholdBlocks(Thresholds(), frame.cluster))
+        yield replace(frame, blocks=tuple(_limits(limits, b) if b.metric == LIMITS else b for b in frame.blocks))
+
+
+def _limits(limits: ThresholdBlocks, block: Block) -> Block:
+    def items(label: str) -> tuple[str, ...]:
+        at = block.labels.names.index(label)
+        return tuple(dict.fromkeys(row[at] for row in block.labels.rows if row[at]))
+
+    return limits.block(items("topic"), items("consumergroup"))
 
 
 def _without(block: Block, source: int | None) -> Block | None:
