@@ -67,6 +67,8 @@ OPERATIONS: dict[str, Callable[[Cluster], object]] = {
     "reassignment with a throttle": reassign,
     "deploy of consumers": deploy_consumers,
     "burst of produce traffic": burst,
+    # Last: the broker stays.
+    "scale-out by a broker": Cluster.add_broker,
 }
 
 
