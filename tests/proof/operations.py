@@ -13,6 +13,9 @@ from tests.proof.stage import Stage, attempted, stage
 AFTERWARDS = 90.0
 """Seconds after the operation in which nothing may come either: longer than any `for` of a fast rule with its settle."""
 TOPICS = 10
+TOPICS_LIVE_S = 30.0
+"""Long enough for every collector to see them."""
+
 MOVED_TOPIC = "relocated"
 MOVED_RECORDS = 60_000
 MOVE_RATE = 1_000_000
@@ -33,6 +36,7 @@ def create_and_delete_topics(cluster: Cluster) -> None:
     for name in names:
         kafka.create_topic(cluster.client_settings(), name, 6)
     cluster.wait_healthy()
+    time.sleep(TOPICS_LIVE_S)
     for name in names:
         kafka.delete_topic(cluster.client_settings(), name)
 

@@ -44,13 +44,20 @@ WHOLE = {"broker-killed", "broker-stopped"}
 """Traces that hold every metric: exactly the expected alerts fire. The others were recorded when there were few."""
 
 OPERATIONS = TRACES / "operations"
+IMBALANCE = "kafka_controller_kafkacontroller_preferredreplicaimbalancecount"
+BYTES_IN = "sum by (cluster) (rate(kafka_server_brokertopicmetrics_bytesin_total[1m]))"
 HAPPENED = {
-    "rolling-clean-restart": "count by (cluster) (changes(process_start_time_seconds[10m]) > 0) == 3",
-    "creation-and-deletion-of-ten-topics": "max_over_time(kafka_topics[10m]) - min_over_time(kafka_topics[10m]) == 10",
-    "preferred-election": "TODO",
-    "reassignment-with-a-throttle": "max_over_time(kafka_reassigning_partitions[10m]) >= 3",
-    "deploy-of-consumers": "TODO",
-    "burst-of-produce-traffic": "TODO",
+    "rolling-clean-restart": "count by (cluster) (changes(process_start_time_seconds[10m]) == 1) == 3",
+    "creation-and-deletion-of-ten-topics": "max_over_time(kafka_partitions[10m]) >= kafka_partitions + 60",
+    "preferred-election": f"max_over_time({IMBALANCE}[10m]) > 0 and {IMBALANCE} == 0",
+    "reassignment-with-a-throttle": "max_over_time(kafka_reassigning_partitions[10m]) == 3 and kafka_reassigning_partitions == 0",
+    "deploy-of-consumers": """
+        max_over_time(kafka_consumergroup_epoch{consumergroup="warehouse"}[10m])
+        >= min_over_time(kafka_consumergroup_epoch{consumergroup="warehouse"}[10m]) + 4
+        and on (cluster) max_over_time(kafka_consumergroup_state{consumergroup="billing", state!="Stable"}[10m]) == 1
+    """,
+    "burst-of-produce-traffic": f"max_over_time({BYTES_IN}[10m:15s]) > 5 * {BYTES_IN}",
+    "scale-out-by-a-broker": "count by (cluster) (kafka_broker_up == 1) == 4",
 }
 """What is true at the end of an operation's trace because it took place: a trace in which nothing happened would prove nothing."""
 
