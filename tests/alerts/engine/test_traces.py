@@ -165,7 +165,7 @@ def test_a_healthy_operation_fires_nothing(path: Path, rules: RuleSet, tmp_path:
 
 
 @pytest.mark.parametrize("path", operations())
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_a_healthy_operation_fires_nothing_with_gaps_and_restarts_either(
     path: Path, rules: RuleSet, tmp_path_factory: pytest.TempPathFactory, seed: int
