@@ -1,7 +1,7 @@
 """Random series and expressions, evaluated by this evaluator and by a real Prometheus: the answers must be the same.
 
 With a Prometheus 2.x no sample and no subquery's step lies on a window's edge, since it counts the left edge in; what else it is known to do otherwise is
-listed in ``known_difference``. A 3.x binary (PROMETHEUS=) is compared with samples and steps on the edges.
+listed in ``_known_difference``. A 3.x binary (PROMETHEUS=) is compared with samples and steps on the edges.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _same_order(expr: Expr, mine: Any, theirs: Any) -> bool:
     return all(close(a[1][0][1], b[1][0][1]) for a, b in zip(mine, theirs, strict=True))
 
 
-def known_difference(expr: Expr, mine: Any, theirs: Any, old_server: bool) -> str | None:
+def _known_difference(expr: Expr, mine: Any, theirs: Any, old_server: bool) -> str | None:
     """Why a difference may be the server's way rather than an error here; None where it may not."""
     nodes = list(nodes_of(expr))
     if any(isinstance(n, Aggregation) and n.op in ("topk", "bottomk") for n in nodes):
@@ -213,7 +213,7 @@ def test_random_expressions(server: Server, evaluator: Evaluator, times: int) ->
         filled += bool(mine) and mine != "error"
         failed += mine == "error"
         if not equal(mine, theirs) or not _same_order(expr, mine, theirs):
-            reason = known_difference(expr, mine, theirs, server.is_old)
+            reason = _known_difference(expr, mine, theirs, server.is_old)
             if reason:
                 excused[reason] += 1
             else:
@@ -239,7 +239,7 @@ def test_random_ranges(server: Server, evaluator: Evaluator, times: int) -> None
         mine = our_range(evaluator, expr, start, end, step)
         theirs = their_answer(server.query("query_range", query=text, start=start, end=end, step=step))
         if not equal(mine, theirs):
-            reason = _merged_over_steps(expr, theirs) or known_difference(expr, mine, theirs, server.is_old)
+            reason = _merged_over_steps(expr, theirs) or _known_difference(expr, mine, theirs, server.is_old)
             if reason:
                 excused[reason] += 1
             else:

@@ -1,13 +1,13 @@
 """Every expression of the shipped rules and trees on what was recorded of a broker's death, evaluated by this evaluator on the history that rules read, and by a real Prometheus.
 
-Prometheus 2.x counts a window's left edge in, so it is asked only at moments when no sample lies on one; a 3.x binary (PROMETHEUS=) is asked at the samples' own moments too.
+Prometheus 2.x counts a window's left edge in, so it is asked only at moments when no sample lies on one; a 3.x binary (PROMETHEUS=) is asked at the samples' own moments too. Before 2.51
+a counter's zero point was looked at later, so counters are lifted far above zero for such a server.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,18 @@ import pytest
 
 from alerts.engine.engine import NoBook
 from alerts.promql.evaluate import Evaluator
-from alerts.promql.questions import bind
-from alerts.promql.syntax import Expr, Number, Selector, String, ValueType, value_type
+from alerts.promql.questions import bind, selectors
+from alerts.promql.syntax import Call, Expr, Number, Selector, String, ValueType, value_type
 from alerts.promql.text import to_text
+from exporter.blocks import Block
 from exporter.series import METRIC_NAME, Matcher, Series
 from klaxon.config import Loaded, build
 from klaxon.daemon import requirements
 from tests.alerts.engine.test_traces import recorded
 from tests.alerts.promql.answers import equal, nodes_of, our_answer, report, their_answer
 from tests.alerts.promql.server import Server, running
-from tests.alerts.promql.test_differential import known_difference
 from tests.prometheus import NO_BINARY, binary
-from tests.replay import TRACES, Replay
+from tests.replay import TRACES, Frame, Replay
 
 pytestmark = pytest.mark.prometheus
 
@@ -43,15 +43,7 @@ NAMES = {
 
 MOMENTS = 20
 KEPT_S = 24 * 3600.0
-
-
-@dataclass(slots=True)
-class Compared:
-    """One expression at all moments: where the answers differ, where they may since it is the server's way, and whether there was any answer."""
-
-    differences: list[str] = field(default_factory=list)
-    excuses: list[str] = field(default_factory=list)
-    filled: bool = False
+LIFT = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +54,16 @@ class World:
     evaluator: Evaluator
     moments: Sequence[float]
 
-    def compared(self, expr: Expr) -> Compared:
-        text = to_text(expr)
-        found = Compared()
+    def compared(self, expr: Expr) -> tuple[list[str], bool]:
+        """Where the answers to an expression differ, and whether there was one at any moment."""
+        text, differences, filled = to_text(expr), [], False
         for at in self.moments:
             mine = our_answer(self.evaluator, expr, at)
             theirs = their_answer(self.server.query("query", query=text, time=at))
-            found.filled |= bool(theirs) and theirs != "error"
+            filled |= bool(theirs) and theirs != "error"
             if mine == "error" or not equal(mine, theirs):
-                excuse = known_difference(expr, mine, theirs, self.server.is_old)
-                found.excuses += [excuse] if excuse else []
-                found.differences += [] if excuse else [f"{text} at {at}\n  ours   {mine}\n  theirs {theirs}"]
-        return found
+                differences.append(f"{text} at {at}\n  ours   {mine}\n  theirs {theirs}")
+        return differences, filled
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +76,29 @@ def world(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     program = binary()
     if program is None:
         pytest.skip(NO_BINARY)
-    frames = recorded(TRACE)
-    replay = Replay(loaded.rules, NoBook)
-    replay.history.keep(dict.fromkeys(requirements(loaded), KEPT_S))
-    replay.run(frames)
-    # What the engine wrote, recording rules and ALERTS, goes into Prometheus with the rest.
-    span = round(frames[0].at * 1000), round(frames[-1].at * 1000)
-    series = [
-        one for name in replay.history.kept for one in replay.history.select([Matcher(METRIC_NAME, "=", name)], *span)
-    ]
     with running(program, tmp_path_factory.mktemp("prometheus")) as server:
+        frames = [lifted(f, counters(loaded)) for f in recorded(TRACE)] if server.is_old else recorded(TRACE)
+        replay = Replay(loaded.rules, NoBook)
+        replay.history.keep(dict.fromkeys(requirements(loaded), KEPT_S))
+        replay.run(frames)
+        span = round(frames[0].at * 1000), round(frames[-1].at * 1000)
+        # What the engine wrote, recording rules and ALERTS, goes into Prometheus with the rest.
+        kept = [Matcher(METRIC_NAME, "=", name) for name in replay.history.kept]
+        series = [one for of_name in kept for one in replay.history.select([of_name], *span)]
         server.write(series)
         yield World(server, Evaluator(replay.history), moments(series, *span, server.is_old))
+
+
+def counters(loaded: Loaded) -> frozenset[str]:
+    """The metrics of which the rules or trees ask a rate or an increase."""
+    exprs = [*(rule.expr for group in loaded.rules.groups for rule in group.rules), *loaded.trees.expressions]
+    calls = [n for expr in exprs for n in nodes_of(expr) if isinstance(n, Call) and n.function in ("rate", "increase")]
+    return frozenset(selector.name for call in calls for selector in selectors(call) if selector.name)
+
+
+def lifted(frame: Frame, metrics: Collection[str]) -> Frame:
+    blocks = (Block(b.metric, b.labels, b.values + LIFT) if b.metric in metrics else b for b in frame.blocks)
+    return replace(frame, blocks=tuple(blocks))
 
 
 def moments(series: Sequence[Series], start: int, end: int, off_edges: bool) -> list[float]:
@@ -114,12 +115,10 @@ def moments(series: Sequence[Series], start: int, end: int, off_edges: bool) -> 
 def compared(world: World, exprs: Collection[Expr]) -> int:
     """How many of the expressions had an answer at some moment; fails where answers differ."""
     found = [world.compared(expr) for expr in exprs]
-    differences = [difference for one in found for difference in one.differences]
-    excused = Counter(excuse for one in found for excuse in one.excuses)
-    filled = sum(one.filled for one in found)
-    print(f"{len(exprs)} expressions on {world.server.version}: {filled} with an answer, excused {dict(excused)}")
+    filled = sum(any_answer for _, any_answer in found)
+    print(f"{len(exprs)} expressions on {world.server.version}, {filled} with an answer at some moment")
+    differences = [difference for differing, _ in found for difference in differing]
     assert not differences, report(differences)
-    assert excused.total() < len(exprs) * MOMENTS / 20
     return filled
 
 
