@@ -173,11 +173,16 @@ def with_gaps(frames: Iterable[Frame], rng: random.Random, *, share: float = 0.1
 def silenced(
     frames: Iterable[Frame], collector: str, start: float, end: float, owned: Collection[str], source: int | None = None
 ) -> Iterator[Frame]:
-    """The frames as if a collector (or one of its sources, by the label ``broker``) had not answered from start to end: its series and its coverage are gone."""
+    """The frames as if a collector (or one of its sources, by the label ``broker``) had not answered from start to end: its series and its coverage are gone. What it brought comes when it is over."""
+    missed: list[Frame] = []
     for frame in frames:
         if not start <= frame.at < end:
-            yield frame
+            yield joined([*missed, frame])
+            missed.clear()
             continue
+        if frame.silent is not None:
+            brought = tuple(b for b in frame.blocks if b.metric in owned)
+            missed.append(replace(frame, blocks=brought, silent=frame.silent & frozenset(owned)))
         taken = {
             s: at for s, at in frame.coverage.taken_at.get(collector, {}).items() if source is not None and s != source
         }

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from alerts.book.book import Book
+from alerts.engine.engine import NoBook
 from alerts.engine.lifecycle import Change, Happened
 from alerts.engine.rules import RuleSet
 from alerts.model import Severity
@@ -108,18 +109,25 @@ def paged(changes: Sequence[tuple[float, Change]]) -> Iterator[tuple[float, Chan
     return ((at, change) for at, change in changes if change.alert.severity in PAGING)
 
 
+def values(frame: Frame, metric: str, **labels: str) -> Iterator[float]:
+    """Of the series that have these labels."""
+    for block in frame.blocks:
+        if block.metric == metric:
+            for row, value in zip(block.labels.rows, block.values.tolist(), strict=True):
+                if labels.items() <= dict(zip(block.labels.names, row, strict=True)).items():
+                    yield value
+
+
 def healed_at(frames: Sequence[Frame], change: Change) -> float | None:
-    """When the broker that an alert speaks of was up again for good."""
-    broker = change.alert.labels.get("broker")
-    downs = [
-        f.at
-        for f in frames
-        for b in f.blocks
-        if b.metric == "kafka_broker_up"
-        for row, v in zip(b.labels.rows, b.values, strict=True)
-        if row == (broker,) and v == 0
-    ]
-    return max(downs, default=None)
+    """The last moment at which the broker that an alert speaks of was away; one that starts (its JMX answers) is no longer stopped."""
+    broker = change.alert.labels.get("broker", "")
+    starts, away = False, None
+    for frame in frames:
+        for answers in values(frame, "kafka_broker_leg", broker=broker, leg="jmx", state="ok"):
+            starts = change.alert.rule == "KafkaBrokerStopped" and answers == 1
+        if not starts and 0 in values(frame, "kafka_broker_up", broker=broker):
+            away = frame.at
+    return away
 
 
 @pytest.mark.parametrize("path", [pytest.param(p, id=p.name.partition(".")[0]) for p in traces()])
@@ -151,9 +159,9 @@ def whole_history(replay: Replay) -> Replay:
 
 
 @pytest.mark.parametrize("path", operations())
-def test_a_healthy_operation_fires_nothing(path: Path, rules: RuleSet, tmp_path: Path) -> None:
+def test_a_healthy_operation_fires_nothing(path: Path, rules: RuleSet) -> None:
     frames = recorded(path)
-    replay = whole_history(Replay(rules, Books(tmp_path)))
+    replay = whole_history(Replay(rules, NoBook))
     changes = replay.run(frames)
     happened = Evaluator(replay.history).evaluate(parse(HAPPENED[path.name.partition(".")[0]]), frames[-1].at)
     assert isinstance(happened, Vector) and len(happened), "the operation does not show in its trace"
@@ -167,6 +175,7 @@ def test_a_healthy_operation_fires_nothing(path: Path, rules: RuleSet, tmp_path:
 @pytest.mark.parametrize("path", operations())
 @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
+@example(seed=9)  # After a restart that hides in a gap one counter is reset and another one is not.
 def test_a_healthy_operation_fires_nothing_with_gaps_and_restarts_either(
     path: Path, rules: RuleSet, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
@@ -179,6 +188,7 @@ def test_a_healthy_operation_fires_nothing_with_gaps_and_restarts_either(
 @pytest.mark.parametrize("path", [pytest.param(p, id=p.name.partition(".")[0]) for p in traces()])
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
+@example(seed=2_147_483_647)  # A collector that is silent, and answers before its next samples come.
 def test_with_gaps_restarts_and_silence_nothing_false_is_said(
     path: Path, rules: RuleSet, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
