@@ -79,11 +79,13 @@ def watch(healthy_cluster: demo.Cluster) -> Iterator[Watch]:
 NEW_COORDINATOR = (
     "background_thread_",
     "batch_",
+    "consumer_group_",
     "event_processing_",
     "event_purgatory_",
-    "event_queue_time_",
+    "event_queue_",
     "share_group_",
     "streams_group_",
+    "thread_idle_",
 )
 """What the bean group-coordinator-metrics tells of itself since the coordinator was written anew (Kafka 4.0)."""
 
