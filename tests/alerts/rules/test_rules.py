@@ -86,14 +86,18 @@ def names(fired: Mapping[tuple[str, str, str], object]) -> set[tuple[str, str]]:
 # --- what fires
 
 
-def test_kill_fires_a_warning_after_half_a_minute_and_the_missing_copies_after_ten() -> None:
-    fired = replay(scenes.killed(), 900)
+def test_kill_fires_a_warning_after_half_a_minute_the_missing_copies_after_ten_and_their_minimum_after_fifteen() -> (
+    None
+):
+    fired = replay(scenes.killed(), 930)
     assert set(fired) == {
         ("KafkaBrokerDown", "warning", "broker/2"),
         ("KafkaUnderReplicated", "warning", "cluster"),
+        ("KafkaAtMinIsr", "warning", "cluster"),
     }
     assert 30 <= fired["KafkaBrokerDown", "warning", "broker/2"][0] <= 60
     assert 600 <= fired["KafkaUnderReplicated", "warning", "cluster"][0] <= 630
+    assert 900 <= fired["KafkaAtMinIsr", "warning", "cluster"][0] <= 930
 
 
 @pytest.mark.parametrize("scene", [scenes.hung, scenes.unreachable, scenes.zombie, scenes.fenced])
