@@ -21,7 +21,6 @@ TICK_S = 0.05
 REPORT_S = 10.0
 DELIVERY_LIMIT_MS = 30_000
 BATCH = 100
-MEMBERS = 2
 TRANSACTION_PAUSE_S = 1.0
 TRANSACTION_SIZE = 10
 TRANSACTIONAL_ID = "demo-ledger"
@@ -34,10 +33,14 @@ def produce(
     access: kafka.Access,
     topics: Sequence[str],
     rate: float,
+    size: int | None,
     stopped: Event,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Produce `rate` messages a second until stopped; what cannot be delivered is counted, and the flow goes on."""
+    """Produce `rate` messages a second until stopped; what cannot be delivered is counted, and the flow goes on.
+
+    They are of `size` bytes, or without it small ones of a few fields.
+    """
     producer = Producer(
         {
             **kafka.client_settings(access),
@@ -48,6 +51,7 @@ def produce(
         }
     )
     counts = {"delivered": 0, "failed": 0}
+    made = _payload if size is None else lambda: random.randbytes(size)
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
         counts["failed" if error else "delivered"] += 1
@@ -63,7 +67,7 @@ def produce(
             owed -= 1
             try:
                 producer.produce(
-                    random.choice(topics), key=f"{random.randrange(10_000)}", value=_payload(), on_delivery=delivered
+                    random.choice(topics), key=f"{random.randrange(10_000)}", value=made(), on_delivery=delivered
                 )
             except BufferError:
                 counts["failed"] += 1
@@ -119,22 +123,19 @@ def consume(
     stopped: Event,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Consume as two members of one group until stopped; `max_rate` bounds both together, in messages a second."""
-    members = [_member(access, member_settings, topics) for _ in range(MEMBERS)]
+    """Consume as one member of a group until stopped, at most `max_rate` messages a second."""
+    member = _member(access, member_settings, topics)
     consumed, report_due = 0, monotonic() + REPORT_S
     try:
         while not stopped.is_set():
-            for member in members:
-                batch = BATCH if max_rate is None else 1
-                consumed += len(_take(member, batch))
-                if max_rate is not None:
-                    stopped.wait(1 / max_rate)
+            consumed += len(_take(member, BATCH if max_rate is None else 1))
+            if max_rate is not None:
+                stopped.wait(1 / max_rate)
             if monotonic() >= report_due:
                 print(f"consumed {consumed}", flush=True)
                 report_due = monotonic() + REPORT_S
     finally:
-        for member in members:
-            member.close()
+        member.close()
 
 
 def _member(access: kafka.Access, settings: dict[str, str], topics: Sequence[str]) -> Consumer:
@@ -176,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     access = Cluster.load(given.folder).client_settings()
     with contextlib.suppress(KeyboardInterrupt):
         if given.role == "produce":
-            produce(access, topics, given.rate, stopped)
+            produce(access, topics, given.rate, given.size, stopped)
         elif given.role == "transact":
             transact(access, topics[0], stopped)
         elif given.role == "leave":
@@ -195,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         role.add_argument("--folder", required=True, type=Path)
         role.add_argument("--topics", required=True, help="names, separated by commas")
     producing.add_argument("--rate", type=float, required=True, help="messages a second over all topics")
+    producing.add_argument("--size", type=int, help="bytes of each message")
     leaving.add_argument("--id", required=True, help="transactional.id")
     leaving.add_argument("--timeout", type=float, required=True, help="transaction.timeout.ms, in seconds")
     consuming.add_argument("--group", required=True)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -321,6 +321,21 @@ class Cluster:
 
     def _node_operation(self, operation: str, node_id: int) -> None:
         control.request(self.folder, operation, name=self.node(node_id).process)
+
+    def add_broker(self, overrides: Overrides | None = None, *, limit: float = START_LIMIT_S) -> int:
+        """A further broker joins, no controller, with no replica until some are moved to it; waits until it is unfenced and returns its id.
+
+        `overrides` are Kafka settings for it. Raises DemoError on a secured cluster.
+        """
+        described = self.state
+        node = setup.further_broker(self.folder, described)
+        kafka_runtime = runtime.get(described.version)
+        setup.write_node(self.folder, node, described, overrides or {})
+        setup.format_log_dirs(self.folder, described, kafka_runtime, [node])
+        control.request(self.folder, "add-node", node=asdict(node))
+        self._define_node(node, kafka_runtime)
+        self.start_node(node.id, limit=limit)
+        return node.id
 
     def set_heap(self, node_id: int, heap_mb: int) -> None:
         """Give a node that is down another heap (-Xmx, MB), from its next start on."""

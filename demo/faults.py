@@ -279,8 +279,9 @@ def _restart_group(cluster: Cluster, details: Details) -> None:
 
 
 def _needs_traffic(cluster: Cluster, group: str) -> str:
-    process = cluster.state.processes.get(traffic.find_group(cluster, group).process)
-    if process is None or process.status is not Status.RUNNING:
+    processes = cluster.state.processes
+    members = [processes.get(name) for name in traffic.find_group(cluster, group).processes]
+    if not all(member is not None and member.status is Status.RUNNING for member in members):
         raise DemoError(f"group {group} does not run; start the traffic first")
     return group
 

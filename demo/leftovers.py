@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from confluent_kafka import Producer
@@ -88,12 +89,9 @@ def start_reassignment(cluster: Cluster, node: int | None) -> Details:
     if source is None or target not in live:
         raise DemoError("a reassignment needs two running brokers")
     kafka.create_topic(cluster.live, MOVED_TOPIC, assignment=[[source]])
-    _fill(cluster, MOVED_TOPIC)
-    plan = cluster.folder / "reassignment.json"
-    move = {"topic": MOVED_TOPIC, "partition": 0, "replicas": [target]}
-    plan.write_text(json.dumps({"version": 1, "partitions": [move]}))
-    _reassign(cluster, "--execute", "--throttle", str(MOVE_RATE), "--reassignment-json-file", str(plan))
-    return {"topic": MOVED_TOPIC, "source": source, "target": target, "plan": str(plan)}
+    fill(cluster, MOVED_TOPIC, MOVED_RECORDS)
+    plan = begin_move(cluster, MOVED_TOPIC, [[target]], MOVE_RATE)
+    return {"topic": MOVED_TOPIC, "source": source, "target": target, "plan": plan}
 
 
 def cancel_reassignment(cluster: Cluster, details: Details) -> None:
@@ -102,13 +100,33 @@ def cancel_reassignment(cluster: Cluster, details: Details) -> None:
     kafka.delete_topic(cluster.live, details["topic"])
 
 
-def _reassign(cluster: Cluster, *arguments: str) -> None:
-    cluster.kafka_tool(REASSIGN_COMMAND, "--bootstrap-server", cluster.live_bootstrap_servers, *arguments)
+def begin_move(cluster: Cluster, topic: str, replicas: Sequence[Sequence[int]], rate: int) -> str:
+    """Begin to move a topic's partitions to those brokers, throttled to `rate` bytes a second; returns the plan's file, which `end_move` and a cancel need."""
+    plan = cluster.folder / f"reassignment-{topic}.json"
+    moves = [{"topic": topic, "partition": n, "replicas": list(brokers)} for n, brokers in enumerate(replicas)]
+    plan.write_text(json.dumps({"version": 1, "partitions": moves}))
+    _reassign(cluster, "--execute", "--throttle", str(rate), "--reassignment-json-file", str(plan))
+    return str(plan)
 
 
-def _fill(cluster: Cluster, topic: str) -> None:
+def end_move(cluster: Cluster, plan: str, limit: float) -> None:
+    """Wait until everything has moved; then the throttles are taken away, as `--verify` does. Raises DemoTimeout."""
+
+    def moved() -> bool:
+        return "still in progress" not in _reassign(cluster, "--verify", "--reassignment-json-file", plan)
+
+    cluster.wait_until(moved, limit, f"the moves of {plan} are done")
+
+
+def _reassign(cluster: Cluster, *arguments: str) -> str:
+    return cluster.kafka_tool(REASSIGN_COMMAND, "--bootstrap-server", cluster.live_bootstrap_servers, *arguments)
+
+
+def fill(cluster: Cluster, topic: str, records: int) -> None:
+    """Produce so many records of RECORD_SIZE bytes, spread over the topic's partitions."""
     producer = Producer({**kafka.client_settings(cluster.live), "acks": "all"})
-    for _ in range(MOVED_RECORDS):
+    for _ in range(records):
         producer.produce(topic, value=b"x" * RECORD_SIZE)
+        producer.poll(0)
     if left := producer.flush(OPEN_LIMIT_S):
-        raise DemoError(f"{left} of {MOVED_RECORDS} records for the reassignment were not delivered")
+        raise DemoError(f"{left} of {records} records for the reassignment were not delivered")

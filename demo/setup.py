@@ -149,22 +149,50 @@ def write_configuration(folder: Path, described: State, wanted: Wanted, log4j2: 
     name, text = settings.log_configuration(log4j2)
     (folder / name).write_text(text)
     for node in described.nodes:
-        for log_dir in node.log_dirs:
-            Path(log_dir).mkdir(parents=True)
-        made = {
-            **settings.server_properties(node, described.nodes, secured),
-            **(security.broker_settings(secrets, secured, node.id, tuple(node.ports)) if secured.secrets else {}),
-            **wanted.overrides,
-            **wanted.node_overrides.get(node.id, {}),
-        }
-        path = properties_path(folder, node)
-        # Passwords stand in it.
-        path.touch(mode=0o600)
-        path.write_text(settings.render(made))
+        overrides = {**wanted.overrides, **wanted.node_overrides.get(node.id, {})}
+        write_node(folder, node, described, overrides)
 
 
-def format_log_dirs(folder: Path, described: State, kafka_runtime: runtime.Runtime) -> None:
-    """Kafka's own format of all nodes at once, the users' SCRAM credentials in it; raises DemoError."""
+def write_node(folder: Path, node: Node, described: State, overrides: Overrides) -> None:
+    """A node's server.properties and empty log dirs."""
+    secured = described.security
+    for log_dir in node.log_dirs:
+        Path(log_dir).mkdir(parents=True)
+    made = {
+        **settings.server_properties(node, described.nodes, secured),
+        **(
+            security.broker_settings(folder / security.FOLDER, secured, node.id, tuple(node.ports))
+            if secured.secrets
+            else {}
+        ),
+        **overrides,
+    }
+    path = properties_path(folder, node)
+    # Passwords stand in it.
+    path.touch(mode=0o600)
+    path.write_text(settings.render(made))
+
+
+def further_broker(folder: Path, described: State) -> Node:
+    """Another broker for a running cluster, no controller; raises DemoError where it would need a certificate or password of its own."""
+    if described.security.secrets:
+        raise DemoError("no broker can be added to a secured demo cluster: its certificates are made at the start")
+    brokers = [node for node in described.nodes if "broker" in node.roles]
+    like = brokers[0]
+    wanted = Wanted(
+        heap_mb=like.heap_mb,
+        racks=[node.rack for node in brokers if node.rack is not None],
+        jmx_exporter=settings.JMX_EXPORTER in like.ports,
+    )
+    node = _node(folder, wanted, max(node.id for node in brokers) + 1, False, described.security.listeners)
+    return replace(node, ports=dict(zip(node.ports, settings.free_ports(len(node.ports)), strict=True)))
+
+
+def format_log_dirs(
+    folder: Path, described: State, kafka_runtime: runtime.Runtime, nodes: Sequence[Node] | None = None
+) -> None:
+    """Kafka's own format of these nodes (default: all) at once, the users' SCRAM credentials in it; raises DemoError."""
+    nodes = described.nodes if nodes is None else nodes
     secured = described.security
     scram = security.scram_credentials(folder / security.FOLDER, secured) if secured.secrets else []
 
@@ -175,5 +203,5 @@ def format_log_dirs(folder: Path, described: State, kafka_runtime: runtime.Runti
         if done.returncode != 0:
             raise DemoError(f"formatting node {node.id} failed:\n{done.stdout}{done.stderr}")
 
-    with ThreadPoolExecutor(len(described.nodes)) as pool:
-        list(pool.map(format_node, described.nodes))
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        list(pool.map(format_node, nodes))

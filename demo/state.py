@@ -109,7 +109,7 @@ def read(folder: Path) -> State:
         return State(
             **{
                 **raw,
-                "nodes": tuple(_node(node) for node in raw["nodes"]),
+                "nodes": tuple(node_of(node) for node in raw["nodes"]),
                 "security": _security(raw["security"]),
                 "processes": {name: _process(process) for name, process in raw["processes"].items()},
             }
@@ -144,7 +144,8 @@ def is_same_process(pid: int | None, started: str | None) -> bool:
     return pid is not None and started is not None and start_time(pid) == started
 
 
-def _node(raw: dict[str, Any]) -> Node:
+def node_of(raw: dict[str, Any]) -> Node:
+    """A node from what JSON holds of it."""
     return Node(**{**raw, "roles": tuple(raw["roles"]), "log_dirs": tuple(raw["log_dirs"])})
 
 

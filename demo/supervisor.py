@@ -55,6 +55,7 @@ class Supervisor:
             "resume": self.resume,
             "mark-broken": self.mark_broken,
             "mark-healed": self.mark_healed,
+            "add-node": self.add_node,
             "shutdown": self.shutdown,
         }
 
@@ -122,6 +123,10 @@ class Supervisor:
     def mark_healed(self, fault: str) -> None:
         """Forget a fault; no-op when it is not noted."""
         self._write(replace(self._state, broken={k: v for k, v in self._state.broken.items() if k != fault}))
+
+    def add_node(self, node: dict[str, Any]) -> None:
+        """Note a node that joins the cluster."""
+        self._write(replace(self._state, nodes=(*self._state.nodes, states.node_of(node))))
 
     def shutdown(self) -> None:
         """End everything after this request is answered."""

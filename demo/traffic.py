@@ -7,6 +7,7 @@ There is no streams group: it would need Kafka Streams and a RocksDB for every p
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,12 @@ TOPICS = {"orders": 6, "payments": 3, "shipments": 3, LEDGER: 3}
 PRODUCED = tuple(name for name in TOPICS if name != LEDGER)
 DEFAULT_RATE = 150.0
 TRANSACTION_PROCESS = "producer-transactions"
+MEMBERS = 2
+"""Of each group but share groups, each a process of its own."""
+
+MEMBER_PAUSE_S = 10.0
+"""What a deploy gives each new member before it goes on to the next."""
+
 SHARE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleShareConsumer"
 NO_OUTPUT = "org.apache.kafka.tools.consumer.NoOpMessageFormatter"
 SINCE = {"classic": (0, 0), "consumer": (4, 0), "share": (4, 2)}
@@ -40,8 +47,10 @@ class Group:
     read_committed: bool = False
 
     @property
-    def process(self) -> str:
-        return f"group-{self.name}"
+    def processes(self) -> tuple[str, ...]:
+        """Names of its members' processes. The members of a share group are Java machines: one does."""
+        members = 1 if self.protocol == "share" else MEMBERS
+        return tuple(f"group-{self.name}-{number}" for number in range(1, members + 1))
 
 
 GROUPS = (
@@ -84,9 +93,10 @@ def stop(cluster: Cluster) -> None:
         cluster.stop_process(name)
 
 
-def start_producer(cluster: Cluster, process: str, topics: Sequence[str], rate: float) -> None:
-    """Start a producer as a process of that name; no-op when it runs."""
-    _start_python(cluster, process, "produce", "--topics", ",".join(topics), "--rate", str(rate))
+def start_producer(cluster: Cluster, process: str, topics: Sequence[str], rate: float, size: int | None = None) -> None:
+    """Start a producer as a process of that name; no-op when it runs. `size` (bytes) makes all its records equally large."""
+    sized = () if size is None else ("--size", str(size))
+    _start_python(cluster, process, "produce", "--topics", ",".join(topics), "--rate", str(rate), *sized)
 
 
 def groups(cluster: Cluster) -> tuple[Group, ...]:
@@ -108,33 +118,50 @@ def find_group(cluster: Cluster, name: str) -> Group:
 
 
 def start_group(cluster: Cluster, name: str, max_rate: float | None = None) -> None:
-    """Start a group's consumers; no-op when they run. `max_rate` (messages a second) makes them too slow on purpose."""
+    """Start a group's consumers; no-op for those that run. `max_rate` (messages a second) makes them too slow on purpose."""
     group = find_group(cluster, name)
-    if group.protocol == "share":
-        _start_share_consumer(cluster, group)
-        return
-    slow = () if max_rate is None else ("--max-rate", str(max_rate))
-    committed = ("--read-committed",) if group.read_committed else ()
-    arguments = ("--group", group.name, "--protocol", group.protocol, "--topics", ",".join(group.topics))
-    _start_python(cluster, group.process, "consume", *arguments, *committed, *slow)
+    for process in group.processes:
+        _start_member(cluster, group, process, max_rate)
 
 
 def stop_group(cluster: Cluster, name: str) -> None:
     """Stop a group's consumers cleanly: they leave the group; its committed offsets stay."""
-    cluster.stop_process(find_group(cluster, name).process)
+    for process in find_group(cluster, name).processes:
+        cluster.stop_process(process)
+
+
+def deploy_group(cluster: Cluster, name: str) -> None:
+    """Stop and start a group's consumers one by one, as the deploy of a new version does."""
+    group = find_group(cluster, name)
+    for process in group.processes:
+        cluster.stop_process(process)
+        _start_member(cluster, group, process)
+        time.sleep(MEMBER_PAUSE_S)
 
 
 def pause_group(cluster: Cluster, name: str) -> None:
     """Make a group's consumers hang (SIGSTOP): they stay members until their session ends."""
-    cluster.process_operation("pause", find_group(cluster, name).process)
+    for process in find_group(cluster, name).processes:
+        cluster.process_operation("pause", process)
 
 
 def resume_group(cluster: Cluster, name: str) -> None:
     """End `pause_group`."""
-    cluster.process_operation("resume", find_group(cluster, name).process)
+    for process in find_group(cluster, name).processes:
+        cluster.process_operation("resume", process)
 
 
-def _start_share_consumer(cluster: Cluster, group: Group) -> None:
+def _start_member(cluster: Cluster, group: Group, process: str, max_rate: float | None = None) -> None:
+    if group.protocol == "share":
+        _start_share_consumer(cluster, group, process)
+        return
+    slow = () if max_rate is None else ("--max-rate", str(max_rate / MEMBERS))
+    committed = ("--read-committed",) if group.read_committed else ()
+    arguments = ("--group", group.name, "--protocol", group.protocol, "--topics", ",".join(group.topics))
+    _start_python(cluster, process, "consume", *arguments, *committed, *slow)
+
+
+def _start_share_consumer(cluster: Cluster, group: Group, process: str) -> None:
     """librdkafka has no share consumer yet, so Kafka's own console tool is one."""
     config = cluster.secrets / security.TOOL_CONFIG
     arguments = ("--bootstrap-server", cluster.bootstrap_servers, "--topic", group.topics[0], "--group", group.name)
@@ -143,7 +170,7 @@ def _start_share_consumer(cluster: Cluster, group: Group) -> None:
     argv = kafka_runtime.command(
         SHARE_CONSUMER, *arguments, "--formatter", NO_OUTPUT, *let_in, jvm=("-Xmx64m", "-Xms16m")
     )
-    _start(cluster, group.process, argv)
+    _start(cluster, process, argv)
 
 
 def _start_python(cluster: Cluster, process: str, *arguments: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 from alerts.diagnosis.tree import Trees
@@ -43,11 +44,12 @@ def _head() -> Iterator[str]:
 
 
 def _rules(rules: RuleSet) -> Iterator[str]:
-    yield "\n## Rules"
-    for group in rules.groups:
-        for rule in group.rules:
-            if isinstance(rule, AlertingRule):
-                yield from _rule(rule, group.interval)
+    for file, groups in groupby(rules.groups, key=lambda group: group.file):
+        yield f"\n## Rules: {Path(file).stem}"
+        for group in groups:
+            for rule in group.rules:
+                if isinstance(rule, AlertingRule):
+                    yield from _rule(rule, group.interval)
 
 
 def _rule(rule: AlertingRule, interval: float) -> Iterator[str]:
@@ -77,7 +79,9 @@ def _texts(templates: Iterable[tuple[str, Template]]) -> dict[str, str]:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds / 60:g} min" if seconds >= 120 else f"{seconds:g} s"
+    """In the largest unit of which there are two or more: 90 s, 60 min, 6 h, 7 d."""
+    size, unit = next(((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "min")) if seconds >= 2 * s), (1, "s"))
+    return f"{seconds / size:g} {unit}"
 
 
 def _causes(trees: Trees) -> Iterator[str]:

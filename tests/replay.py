@@ -1,12 +1,14 @@
-"""Recorded faults: the format of tests/traces/, a recorder for it, and a replayer that feeds the history and the rule engine on a clock of its own.
+"""Recorded faults and operations: the format of tests/traces/, a recorder for it, and a replayer that feeds the history and the rule engine on a clock of its own.
 
 A trace is gzipped JSON lines, one *frame* per published Snapshot:
 
     {"at": 1700000000.0, "cluster": "orders",
      "blocks": [{"metric": "kafka_broker_up", "names": ["broker"], "rows": [["1"], ["2"]], "values": [1, 0]}, …],
+     "silent": ["kafka_partition_leaderless"],
      "coverage": {"at": …, "taken_at": {"topics": {"-1": …}}, "expected": {"topics": [-1]}, "unsupported": []}}
 
-``"rows": 3`` instead of a list repeats the rows of the metric's block in the frame before it. Only the metrics that were asked for are in it.
+``"rows": 3`` instead of a list repeats names and rows of the metric's last block, and without ``"values"`` its values are repeated too. ``silent`` are the families that the frame
+speaks for without a sample, so that their series end; a frame without this key speaks for all. Only the metrics that were asked for are in it.
 """
 
 from __future__ import annotations
@@ -25,67 +27,59 @@ import numpy as np
 from alerts.engine.engine import AlertBook, Engine
 from alerts.engine.lifecycle import Change
 from alerts.engine.rules import RuleSet
+from alerts.engine.thresholds import METRIC as LIMITS
+from alerts.engine.thresholds import ThresholdBlocks, Thresholds
 from alerts.promql.evaluate import Evaluator
 from exporter.blocks import Block, LabelSets
 from exporter.history.history import History
-from exporter.metrics.families import Families
 from exporter.reading import Coverage
-from exporter.snapshot import Snapshot
 
 TRACES = Path(__file__).parent / "traces"
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One published moment of one cluster."""
+    """One published moment of one cluster: what the history was given of it. ``silent`` is None where the frame speaks for every family."""
 
     at: float
     cluster: str
     blocks: tuple[Block, ...]
     coverage: Coverage
+    silent: frozenset[str] | None = None
 
 
 # --- recording ----------------------------------------------------------------------------------------------------------------------------
 
 
 class Recorder:
-    """Writes a trace; call it with every Snapshot that is published (it is its own listener), then ``close`` it.
+    """Writes a trace, frame by frame; ``close`` it. ``metrics`` bounds what is kept."""
 
-    ``metrics`` bounds what is kept: those of a rule set are ``rules.history_requirements()``.
-    """
-
-    def __init__(self, path: Path, metrics: Collection[str] | None = None) -> None:
+    def __init__(self, path: Path, metrics: Collection[str]) -> None:
         self._file = gzip.open(path, "wt", encoding="utf-8")  # noqa: SIM115 - lives as long as the recorder
-        self._metrics = None if metrics is None else frozenset(metrics)
-        self._families: dict[str, Families] = {}
-        self._rows: dict[tuple[str, str], Sequence[tuple[str, ...]]] = {}
-
-    def __call__(self, snapshot: Snapshot) -> None:
-        families = self._families.setdefault(snapshot.cluster, Families())
-        blocks = [block for made in families.blocks(snapshot).values() for block in made]
-        self.frame(Frame(snapshot.at, snapshot.cluster, tuple(blocks), snapshot.coverage))
+        self._metrics = frozenset(metrics)
+        self._last: dict[tuple[str, str], tuple[Sequence[str], Sequence[tuple[str, ...]], Sequence[float | str]]] = {}
 
     def frame(self, frame: Frame) -> None:
-        kept = [b for b in frame.blocks if self._metrics is None or b.metric in self._metrics]
-        line = {
+        line: dict[str, Any] = {
             "at": frame.at,
             "cluster": frame.cluster,
-            "blocks": [self._block(frame.cluster, b) for b in kept],
+            "blocks": [self._block(frame.cluster, b) for b in frame.blocks if b.metric in self._metrics],
             "coverage": _coverage(frame.coverage),
         }
+        if frame.silent is not None:
+            line["silent"] = sorted(frame.silent & self._metrics)
         self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
 
     def _block(self, cluster: str, block: Block) -> dict[str, Any]:
-        rows = list(block.labels.rows)
-        known = self._rows.get((cluster, block.metric))
-        self._rows[cluster, block.metric] = rows
+        names, rows = block.labels.names, list(block.labels.rows)
         values = [v if math.isfinite(v) else str(v) for v in block.values.tolist()]
-        return {
-            "metric": block.metric,
-            "names": list(block.labels.names),
-            "rows": len(rows) if rows == known else rows,
-            "values": values,
-        }
+        known = self._last.get((cluster, block.metric), ((), (), ()))
+        self._last[cluster, block.metric] = (names, rows, values)
+        if known == (names, rows, values):
+            return {"metric": block.metric, "rows": len(rows)}
+        if known[:2] == (names, rows):
+            return {"metric": block.metric, "rows": len(rows), "values": values}
+        return {"metric": block.metric, "names": list(names), "rows": rows, "values": values}
 
     def close(self) -> None:
         self._file.close()
@@ -105,7 +99,7 @@ def _coverage(coverage: Coverage) -> dict[str, Any]:
 
 def read_trace(path: Path) -> Iterator[Frame]:
     """The frames of a trace, oldest first; label sets that did not change are the same objects."""
-    known: dict[tuple[str, str], LabelSets] = {}
+    known: dict[tuple[str, str], Block] = {}
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -114,14 +108,18 @@ def read_trace(path: Path) -> Iterator[Frame]:
                 raise ValueError(f"{path}, line {number}: not a frame: {error!r}") from error
 
 
-def _frame(data: Mapping[str, Any], known: dict[tuple[str, str], LabelSets]) -> Frame:
+def _frame(data: Mapping[str, Any], known: dict[tuple[str, str], Block]) -> Frame:
     cluster = data["cluster"]
     blocks = []
     for one in data["blocks"]:
         key = cluster, one["metric"]
         if isinstance(one["rows"], list):
-            known[key] = LabelSets(tuple(one["names"]), [tuple(row) for row in one["rows"]])
-        blocks.append(Block(one["metric"], known[key], np.array([float(v) for v in one["values"]], dtype=np.float64)))
+            labels = LabelSets(tuple(one["names"]), [tuple(row) for row in one["rows"]])
+        else:
+            labels = known[key].labels
+        values = np.array([float(v) for v in one["values"]], dtype=np.float64) if "values" in one else known[key].values
+        known[key] = Block(one["metric"], labels, values)
+        blocks.append(known[key])
     cover = data["coverage"]
     coverage = Coverage(
         cluster,
@@ -130,38 +128,86 @@ def _frame(data: Mapping[str, Any], known: dict[tuple[str, str], LabelSets]) -> 
         {c: frozenset(sources) for c, sources in cover["expected"].items()},
         frozenset(cover["unsupported"]),
     )
-    return Frame(data["at"], cluster, tuple(blocks), coverage)
+    silent = frozenset(data["silent"]) if "silent" in data else None
+    return Frame(data["at"], cluster, tuple(blocks), coverage, silent)
 
 
 # --- what happens to a recording ------------------------------------------------------------------------------------------------------------
 
 
+def joined(frames: Sequence[Frame]) -> Frame:
+    """The last of some frames with the newest blocks of all of them, as a line that missed some samples them."""
+    last = frames[-1]
+    if last.silent is None:
+        return last
+    newest: dict[str, tuple[Block, ...]] = {}
+    for frame in frames:
+        newest |= dict.fromkeys(frame.silent or (), ())
+        for metric in {b.metric for b in frame.blocks}:
+            newest[metric] = tuple(b for b in frame.blocks if b.metric == metric)
+    silent = frozenset(metric for metric, blocks in newest.items() if not blocks)
+    return replace(last, blocks=tuple(b for blocks in newest.values() for b in blocks), silent=silent)
+
+
+def every(frames: Sequence[Frame], step: int, first: int = 0) -> Iterator[Frame]:
+    """Each ``step``-th frame, with what those in between brought."""
+    for n in range(first, len(frames), step):
+        yield joined(frames[max(0, n - step + 1) : n + 1])
+
+
 def with_gaps(frames: Iterable[Frame], rng: random.Random, *, share: float = 0.1, longest: int = 20) -> Iterator[Frame]:
-    """The frames without some stretches: Klaxon stood still there, or was not running."""
+    """The frames without some stretches: Klaxon stood still there, or was not running. What they brought comes with the next frame."""
     left = 0
+    missed: list[Frame] = []
     for frame in frames:
         if left == 0 and rng.random() < share / longest:
             left = rng.randint(1, longest)
+        missed.append(frame)
         if left:
             left -= 1
             continue
-        yield frame
+        yield joined(missed)
+        missed.clear()
 
 
 def silenced(
     frames: Iterable[Frame], collector: str, start: float, end: float, owned: Collection[str], source: int | None = None
 ) -> Iterator[Frame]:
-    """The frames as if a collector (or one of its sources, by the label ``broker``) had not answered from start to end: its series and its coverage are gone."""
+    """The frames as if a collector (or one of its sources, by the label ``broker``) had not answered from start to end: its series and its coverage are gone. What it brought comes when it is over."""
+    missed: list[Frame] = []
     for frame in frames:
         if not start <= frame.at < end:
-            yield frame
+            yield joined([*missed, frame])
+            missed.clear()
             continue
+        if frame.silent is not None:
+            brought = tuple(b for b in frame.blocks if b.metric in owned)
+            missed.append(replace(frame, blocks=brought, silent=frame.silent & frozenset(owned)))
         taken = {
             s: at for s, at in frame.coverage.taken_at.get(collector, {}).items() if source is not None and s != source
         }
         coverage = replace(frame.coverage, taken_at={**frame.coverage.taken_at, collector: taken})
         blocks = (_without(b, source) if b.metric in owned else b for b in frame.blocks)
-        yield replace(frame, coverage=coverage, blocks=tuple(b for b in blocks if b is not None))
+        kept = tuple(b for b in blocks if b is not None)
+        gone = frozenset(owned) if source is None else frozenset[str]()
+        silent = None if frame.silent is None else frame.silent | (gone - {b.metric for b in kept})
+        yield replace(frame, coverage=coverage, blocks=kept, silent=silent)
+
+
+def with_limits(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames with the limits of today's defaults, for the topics and groups that were there, in place of those that were in force."""
+    made: dict[str, ThresholdBlocks] = {}
+    for frame in frames:
+        limits = made.setdefault(frame.cluster, ThresholdBlocks(Thresholds(), frame.cluster))
+        yield replace(frame, blocks=tuple(_limits(limits, b) if b.metric == LIMITS else b for b in frame.blocks))
+
+
+def _limits(limits: ThresholdBlocks, block: Block) -> Block:
+    def items(label: str) -> tuple[str, ...]:
+        at = block.labels.names.index(label)
+        return tuple(dict.fromkeys(row[at] for row in block.labels.rows if row[at]))
+
+    return limits.block(items("topic"), items("consumergroup"))
 
 
 def _without(block: Block, source: int | None) -> Block | None:
@@ -221,7 +267,9 @@ class Replay:
         if self.restart_at(frame.at):
             self.start()
         self.now = frame.at
-        speaks_for = [name for name in self.history.kept if name != "ALERTS"]
+        # Series that rules write are theirs to end.
+        asked = {name for name in self.history.kept if name != "ALERTS" and ":" not in name}
+        speaks_for = asked if frame.silent is None else asked & frame.silent
         self.history.append(frame.cluster, frame.blocks, round(frame.at * 1000), speaks_for)
         self.coverage[frame.cluster] = frame.coverage
         self._note(self.engine.evaluate_due(frame.at))

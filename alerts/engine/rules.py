@@ -25,6 +25,8 @@ from exporter.metrics.catalogue import MetricRow
 from exporter.series import LABEL_NAME, METRIC_NAME
 
 DEFAULT_INTERVAL: Final = 15.0
+NO_TREE: Final = "none"
+"""The label ``tree`` of a rule that no tree explains yet."""
 
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
 _GROUP_KEYS = ("name", "interval", "query_offset", "limit", "labels", "rules")
@@ -383,7 +385,7 @@ class _Loader:
                 f"labels: severity {severity.text!r} must be one of {', '.join(s.value for s in Severity)}",
             )
         tree = labels.get("tree")
-        if tree is not None and self.trees is not None and tree.text not in self.trees:
+        if tree is not None and self.trees is not None and tree.text not in (*self.trees, NO_TREE):
             place.fault(tree.line, f"labels: there is no tree {tree.text!r} (trees: {', '.join(sorted(self.trees))})")
         if not self.shipped[place.file]:
             return

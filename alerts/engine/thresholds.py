@@ -29,12 +29,10 @@ METRIC: Final = "klaxon_threshold"
 Level = Literal["cluster", "topic", "consumergroup"]
 Ratio = Annotated[FiniteFloat, Field(gt=0, le=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
+NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True)
-
-LEVELS: Final[Mapping[str, Level]] = {"disk_used_ratio": "cluster", "group_lag": "consumergroup"}
-"""What each shipped limit is a limit of."""
 
 
 class Limits(BaseModel):
@@ -45,10 +43,112 @@ class Limits(BaseModel):
     disk_used_ratio: Ratio = Field(
         default=0.80, description="Used share of a log dir's volume above which it counts as filling (0 to 1)."
     )
+    disk_used_ratio_critical: Ratio = Field(
+        default=0.90, description="Used share of a log dir's volume above which it counts as nearly full (0 to 1)."
+    )
+    offsets_topic_bytes: Positive = Field(
+        default=20_000_000_000,
+        description="Bytes of __consumer_offsets on one broker above which its compaction is in doubt.",
+    )
+    broker_replicas: Positive = Field(default=4000, description="Replicas that one broker may hold.")
+    leaders_not_preferred_ratio: Ratio = Field(
+        default=0.10,
+        description="Share of the partitions that may be led by another than their preferred broker (0 to 1).",
+    )
+    metadata_snapshot_seconds: Positive = Field(
+        default=10_800, description="Age that the last snapshot of the metadata may have, in seconds."
+    )
+    request_handler_idle_ratio: Ratio = Field(
+        default=0.30, description="Idle share of the request handlers below which they count as busy (0 to 1)."
+    )
+    request_handler_idle_ratio_critical: Ratio = Field(
+        default=0.10, description="Idle share of the request handlers below which all clients wait (0 to 1)."
+    )
+    network_idle_ratio: Ratio = Field(
+        default=0.30, description="Idle share of the network threads below which they count as busy (0 to 1)."
+    )
+    network_idle_ratio_critical: Ratio = Field(
+        default=0.10, description="Idle share of the network threads below which all clients wait (0 to 1)."
+    )
+    request_queue: Positive = Field(
+        default=250, description="Requests that may wait in a broker's queue; half of queued.max.requests."
+    )
+    request_queue_critical: Positive = Field(
+        default=450,
+        description="Requests in a broker's queue at which it is all but full (queued.max.requests is 500 by default).",
+    )
+    produce_failed_ratio: Ratio = Field(default=0.01, description="Share of produce requests that may fail (0 to 1).")
+    fetch_failed_ratio: Ratio = Field(default=0.01, description="Share of fetch requests that may fail (0 to 1).")
+    produce_slow_ms: Positive = Field(
+        default=250, description="p99 of a produce request, in milliseconds, below which it never counts as slow."
+    )
+    fetch_slow_ms: Positive = Field(
+        default=100,
+        description="p99 of a broker's own work on a fetch, in milliseconds, below which it never counts as slow.",
+    )
+    produce_p99_ms_fixed: NotNegative = Field(
+        default=0, description="Fixed limit for p99 of a produce request in milliseconds, 100 for instance; 0 is off."
+    )
+    authentication_failures_per_second: Positive = Field(
+        default=1, description="Failed authentications a second that a broker may see."
+    )
+    client_throttle_ms: Positive = Field(
+        default=100, description="Milliseconds that a quota may hold back a client's requests."
+    )
+    heap_used_ratio: Ratio = Field(
+        default=0.70, description="Share of the heap in use after a collection above which it counts as high (0 to 1)."
+    )
+    heap_used_ratio_critical: Ratio = Field(
+        default=0.85,
+        description="Share of the heap in use after a collection above which it counts as nearly full (0 to 1).",
+    )
+    gc_time_ratio: Ratio = Field(
+        default=0.05, description="Share of the time that collections may stop a node (0 to 1)."
+    )
+    gc_time_ratio_critical: Ratio = Field(
+        default=0.20, description="Share of the time that collections stop a node at which it may be fenced (0 to 1)."
+    )
+    open_files_ratio: Ratio = Field(default=0.80, description="Share of the files that a process may open (0 to 1).")
+    open_files_ratio_critical: Ratio = Field(
+        default=0.90, description="Share of the files that a process may open at which it is nearly all (0 to 1)."
+    )
+    certificate_days: Positive = Field(
+        default=30, description="Days before the end of a certificate from which it is reported."
+    )
+    certificate_days_critical: Positive = Field(
+        default=7, description="Days before the end of a certificate from which it is urgent."
+    )
+    topic_replication_factor: Positive = Field(default=2, description="Replicas that a topic should have at least.")
+    topic_silent_seconds: NotNegative = Field(
+        default=0, description="Seconds that a topic may be without a new record; 0 is off."
+    )
+    stable_offset_stuck_seconds: Positive = Field(
+        default=900,
+        description="Seconds that an open transaction may hold back a topic's readers; transaction.max.timeout.ms is 900 s by default.",
+    )
     group_lag: Positive = Field(
         default=100_000,
         description="Records that a consumer group may be behind before falling back further is reported.",
     )
+    group_lag_fixed: NotNegative = Field(
+        default=0, description="Fixed limit for a group's lag in records, 100000 for instance; 0 is off."
+    )
+    group_lag_seconds: Positive = Field(default=600, description="Seconds that a group may be behind.")
+    group_lag_seconds_critical: NotNegative = Field(
+        default=3600, description="Seconds behind, without catching up, at which it is urgent; 0 is off."
+    )
+    group_retention_used_ratio: Ratio = Field(
+        default=0.75,
+        description="Share of a topic's retention that a record may have spent before a group reads it (0 to 1).",
+    )
+
+
+_TOPIC: Final = frozenset({"topic_replication_factor", "topic_silent_seconds", "stable_offset_stuck_seconds"})
+LEVELS: Final[Mapping[str, Level]] = {
+    name: "topic" if name in _TOPIC else "consumergroup" if name.startswith("group_") else "cluster"
+    for name in Limits.model_fields
+}
+"""What each shipped limit is a limit of."""
 
 
 class OwnLimit(BaseModel):

@@ -301,6 +301,22 @@ ERRORS: Final = Section(
             most=1,
         ),
         graph(
+            "Copying given up",
+            "Replicas that the broker does not fetch any more after an error, and its fetcher threads that died: both until it is restarted.",
+            "short",
+            Query(_each("kafka_server_replicafetchermanager_failedpartitionscount"), "{{broker}} replicas"),
+            Query(_each("kafka_server_replicafetchermanager_deadthreadcount"), "{{broker}} threads"),
+            steps=limit(1, ORANGE),
+        ),
+        graph(
+            "Processes without a broker",
+            "1 if the process answers JMX and the broker in it is gone, as after it ran out of memory: kill and start it.",
+            "none",
+            Query(_each("klaxon_jmx_broker_bean_lost"), BY),
+            steps=limit(1),
+            most=1,
+        ),
+        graph(
             "Authentications that failed",
             "Connections whose authentication failed.",
             "ops",

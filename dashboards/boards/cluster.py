@@ -223,6 +223,11 @@ PARTITIONS: Final = Section(
             Query(known("kafka_partitions_at_min_isr"), "at min ISR"),
             Query(known("kafka_partitions_under_replicated"), "under-replicated"),
             Query(
+                f"count by (cluster) ({each('topic, partition', 'kafka_partition_eligible_leader_replica')})",
+                "with eligible leader replicas",
+                quiet=IF_NONE,
+            ),
+            Query(
                 f"sum by (cluster) ({each('broker', 'kafka_server_replicamanager_reassigningpartitions')})", "moving"
             ),
             steps=limit(1),

@@ -39,6 +39,11 @@ STANDING: Final = (
     f" and ({_by_partition('kafka_consumergroup_current_offset')}"
     f" == max by (cluster, {PARTITION}) ({of('kafka_consumergroup_current_offset', consumergroup=GROUP, topic=TOPIC)} offset 10m))"
 )
+SPENT: Final = (
+    f"{_by_topic('kafka_consumergroup_lag_seconds')} * 1000"
+    f" / on (cluster, topic) group_left () ({each('topic', 'kafka_topic_config_value', name='retention.ms', topic=TOPIC)} > 0)"
+    f" and on (cluster, topic) {of('kafka_topic_cleanup_policy_info', policy='~.*delete.*', topic=TOPIC)}"
+)
 MEMBERS: Final = each("consumergroup", "kafka_consumergroup_members", consumergroup=GROUP)
 
 STATE: Final = Section(
@@ -106,6 +111,9 @@ LAGS: Final = Section(
             "Records that the group is behind over the chosen topics.",
             "short",
             Query(LAG, BY_GROUP),
+            Query(
+                each("consumergroup", "kafka_consumergroup_group_lag", consumergroup=GROUP), f"{BY_GROUP} all topics"
+            ),
         ),
         graph(
             "Lag against the limit",
@@ -122,9 +130,21 @@ LAGS: Final = Section(
         ),
         graph(
             "Lag in time",
-            "Time since the record was appended that the group reads next, of its slowest partition (docs/lag.md). Gaps: one of its partitions is only bounded.",
+            "Time since the record was appended that the group reads next, of its slowest partition (docs/lag.md). Where one of its partitions is only bounded, at least so much.",
             "s",
             Query(each("consumergroup", "kafka_consumergroup_lag_max_seconds", consumergroup=GROUP), BY_GROUP),
+            Query(
+                each("consumergroup", "kafka_consumergroup_lag_at_least_seconds", consumergroup=GROUP),
+                f"{BY_GROUP} at least",
+                quiet="only where a partition is bounded",
+            ),
+        ),
+        graph(
+            "Spent share of retention",
+            "Age of the record that the group reads next, as a share of its topic's retention.ms: above klaxon_threshold group_retention_used_ratio, KafkaGroupNearRetention fires.",
+            "percentunit",
+            Query(SPENT, BY_TOPIC),
+            steps=limit(0.75),
         ),
         graph(
             "Unread share of the log",
@@ -179,6 +199,16 @@ WORK: Final = Section(
             "short",
             Query(MEMBERS, BY_GROUP),
             Query(each("consumergroup", "kafka_consumergroup_members_idle", consumergroup=GROUP), f"{BY_GROUP} idle"),
+        ),
+        graph(
+            "Epoch",
+            "It rises whenever members or subscriptions change; a steep line is a group that divides its partitions again and again. Classic groups have none.",
+            "none",
+            Query(
+                each("consumergroup", "kafka_consumergroup_epoch", consumergroup=GROUP),
+                BY_GROUP,
+                quiet="classic groups have none",
+            ),
         ),
         graph(
             "Rewinds",

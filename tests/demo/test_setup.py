@@ -51,6 +51,25 @@ def test_racks_are_dealt_in_turn_and_heaps_given_by_node(tmp_path: Path) -> None
     assert properties(state, state.nodes[1])["broker.rack"] == "b"
 
 
+def test_a_further_broker_is_like_the_others_and_no_controller(tmp_path: Path) -> None:
+    state = described(tmp_path, Wanted(controllers=1, racks=("a", "b", "c"), heap_mb=300, jmx_exporter=True))
+    node = setup.further_broker(tmp_path, state)
+    assert (node.id, node.roles, node.rack, node.heap_mb) == (4, ("broker",), "a", 300)
+    assert node.ports.keys() == state.nodes[0].ports.keys()
+    setup.write_node(tmp_path, node, state, {"num.io.threads": "2"})
+    told = setup.properties_path(tmp_path, node).read_text().splitlines()
+    voters = properties(state, state.nodes[0])["controller.quorum.voters"]
+    assert {"node.id=4", "process.roles=broker", "num.io.threads=2"} <= set(told)
+    assert f"controller.quorum.voters={voters}" in told and voters.startswith("101@")
+    assert all(Path(log_dir).is_dir() for log_dir in node.log_dirs)
+
+
+def test_no_broker_is_added_to_a_secured_cluster(tmp_path: Path) -> None:
+    state = described(tmp_path, Wanted(security=Security("SASL_SSL")))
+    with pytest.raises(DemoError, match="no broker can be added"):
+        setup.further_broker(tmp_path, state)
+
+
 @pytest.mark.parametrize(
     ("wanted", "complaint"),
     [

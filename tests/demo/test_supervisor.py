@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,12 @@ def test_faults_are_noted_and_forgotten(stage: Stage) -> None:
     stage.ask("mark-healed", fault="broker-killed")
     stage.ask("mark-healed", fault="broker-killed")
     assert state.read(stage.folder).broken == {}
+
+
+def test_a_node_that_joins_is_noted(stage: Stage) -> None:
+    node = state.Node(4, ("broker",), {"PLAINTEXT": 20001, "jmx": 20002}, ("d1", "d2"), rack="a")
+    stage.ask("add-node", node=asdict(node))
+    assert state.read(stage.folder).nodes == (node,)
 
 
 @pytest.mark.parametrize("ending", ["pipe", "request", "terminate", "kill"])

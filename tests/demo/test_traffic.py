@@ -39,6 +39,35 @@ def test_a_version_serves_the_groups_that_it_is_ready_for(
     assert [group.name for group in traffic.left_out(cluster)] == left_out
 
 
+class Deployed(Described):
+    """Notes what is done to processes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Wanted())
+        self.done: list[tuple[str, str]] = []
+
+    def define_process(self, name: str, argv: list[str], *, python: bool = False, keep_running: bool = False) -> None:
+        self.done.append(("define", name))
+
+    def process_operation(self, operation: str, name: str) -> None:
+        self.done.append((operation, name))
+
+    def stop_process(self, name: str, limit: float = 0) -> None:
+        self.done.append(("stop", name))
+
+
+def test_a_deploy_takes_one_member_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "MEMBER_PAUSE_S", 0.0)
+    cluster = Deployed(tmp_path)
+    traffic.deploy_group(cluster, "billing")
+    members = ["group-billing-1", "group-billing-2"]
+    assert cluster.done == [(did, name) for name in members for did in ("stop", "define", "start")]
+
+
+def test_a_share_group_has_one_member(tmp_path: Path) -> None:
+    assert traffic.find_group(Described(tmp_path, Wanted()), "dispatch").processes == ("group-dispatch-1",)
+
+
 def test_a_tool_gets_its_way_in_behind_the_address(tmp_path: Path) -> None:
     cluster = Described(tmp_path, Wanted())
     asked = ("--bootstrap-controller", "x:1", "describe")

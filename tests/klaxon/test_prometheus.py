@@ -114,12 +114,13 @@ def test_every_target_is_up_and_every_node_has_its_instance(running: Running, pr
     assert renamed == []
 
     def evaluated() -> bool:
-        groups = prometheus.get("rules").get("groups", [])
+        # The turn of slower groups may be minutes away; tests/alerts/promql/test_shipped.py asks a Prometheus each of their expressions.
+        groups = [group for group in prometheus.get("rules").get("groups", []) if group["interval"] <= 15]
         rules = [rule for group in groups for rule in group["rules"]]
         assert not [rule["name"] for rule in rules if rule["health"] == "err"]
         return bool(rules) and all(rule["health"] == "ok" for rule in rules)
 
-    wait_until(evaluated, 30, "all shipped rules were evaluated without an error")
+    wait_until(evaluated, 30, "the shipped rules of quick groups were evaluated without an error")
     counter = prometheus.get("metadata", metric="klaxon_kafka_requests_total")
     assert not counter or counter["klaxon_kafka_requests_total"][0]["type"] == "counter"
 

@@ -1,4 +1,4 @@
-"""Healthy operations on real brokers: rolling clean restart, topics that come and go, a preferred election; nobody is paged."""
+"""Healthy operations on real brokers: restarts, topics that come and go, moves, deploys, bursts; nobody is paged."""
 
 from __future__ import annotations
 
@@ -6,29 +6,73 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import demo.kafka
-from demo import Cluster, faults
+from demo import Cluster, faults, kafka, leftovers, traffic
 from tests.proof.report import Row
 from tests.proof.stage import Stage, attempted, stage
 
 AFTERWARDS = 90.0
 """Seconds after the operation in which nothing may come either: longer than any `for` of a fast rule with its settle."""
 TOPICS = 10
+TOPICS_LIVE_S = 30.0
+"""Long enough for every collector to see them."""
+
+MOVED_TOPIC = "relocated"
+MOVED_RECORDS = 60_000
+MOVE_RATE = 1_000_000
+"""Bytes a second and broker: with three brokers, of which each gets a third of the records of 1 kB, a move of at least 20 s."""
+
+MOVE_LIMIT_S = 300.0
+DEPLOYED = ("billing", "warehouse")
+"""A classic group, and where the version has it one of KIP-848."""
+
+BURST_S = 60.0
+BURST_RATE = 6 * traffic.DEFAULT_RATE
+BURST_SIZE = 1000
+BURST_PROCESS = "producer-burst"
 
 
 def create_and_delete_topics(cluster: Cluster) -> None:
     names = [f"passing-{n}" for n in range(TOPICS)]
     for name in names:
-        demo.kafka.create_topic(cluster.client_settings(), name, 6)
+        kafka.create_topic(cluster.client_settings(), name, 6)
     cluster.wait_healthy()
+    time.sleep(TOPICS_LIVE_S)
     for name in names:
-        demo.kafka.delete_topic(cluster.client_settings(), name)
+        kafka.delete_topic(cluster.client_settings(), name)
+
+
+def reassign(cluster: Cluster) -> None:
+    """Every partition of a topic with two replicas gets another broker in place of its second one."""
+    a, b, c = cluster.broker_ids[:3]
+    before, after = [[a, b], [b, c], [c, a]], [[a, c], [b, a], [c, b]]
+    # One replica may be missing: no partition is at its minimum while it is moved.
+    kafka.create_topic(cluster.live, MOVED_TOPIC, assignment=before, config={"min.insync.replicas": "1"})
+    leftovers.fill(cluster, MOVED_TOPIC, MOVED_RECORDS)
+    leftovers.end_move(cluster, leftovers.begin_move(cluster, MOVED_TOPIC, after, MOVE_RATE), MOVE_LIMIT_S)
+    kafka.delete_topic(cluster.live, MOVED_TOPIC)
+
+
+def deploy_consumers(cluster: Cluster) -> None:
+    for group in traffic.groups(cluster):
+        if group.name in DEPLOYED:
+            traffic.deploy_group(cluster, group.name)
+
+
+def burst(cluster: Cluster) -> None:
+    traffic.start_producer(cluster, BURST_PROCESS, traffic.PRODUCED, BURST_RATE, BURST_SIZE)
+    time.sleep(BURST_S)
+    cluster.stop_process(BURST_PROCESS)
 
 
 OPERATIONS: dict[str, Callable[[Cluster], object]] = {
     "rolling clean restart": faults.rolling_restart,
     "creation and deletion of ten topics": create_and_delete_topics,
     "preferred election": faults.preferred_election,
+    "reassignment with a throttle": reassign,
+    "deploy of consumers": deploy_consumers,
+    "burst of produce traffic": burst,
+    # Last: the broker stays.
+    "scale-out by a broker": Cluster.add_broker,
 }
 
 

@@ -110,6 +110,7 @@ class Scene:
             "departures": nodes,
             "topics": whole,
             "quorum": whole,
+            "reassignments": whole,
             "groups": nodes,
             "offsets": nodes,
             "log_dirs": nodes,

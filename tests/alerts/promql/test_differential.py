@@ -6,7 +6,6 @@ listed in ``_known_difference``. A 3.x binary (PROMETHEUS=) is compared with sam
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from alerts.promql.errors import PromqlEvaluationError
 from alerts.promql.evaluate import Evaluator
 from alerts.promql.parse import parse
 from alerts.promql.questions import selectors
@@ -30,12 +28,10 @@ from alerts.promql.syntax import (
     Selector,
     String,
     Subquery,
-    children,
 )
 from alerts.promql.text import to_text
-from alerts.promql.values import Scalar, Vector
-from alerts.promql.values import String as Text
 from exporter.series import Series
+from tests.alerts.promql.answers import close, equal, nodes_of, our_answer, our_range, report, their_answer
 from tests.alerts.promql.randoms import BASE_MS, SPAN_S, Generator, random_series
 from tests.alerts.promql.server import Server, running
 from tests.prometheus import NO_BINARY, binary
@@ -75,94 +71,17 @@ def _series_of(server: Server) -> list[Series]:
 # --- comparing -------------------------------------------------------------------------------------------------------------------------------------
 
 
-def _key(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(labels.items()))
-
-
-def _theirs(answer: dict[str, Any]) -> Any:
-    """A server's answer as plain values: an error, a number, a text, or value lists by labels."""
-    if answer["status"] != "success":
-        return "error"
-    data = answer["data"]
-    if data["resultType"] == "scalar":
-        return [((), [(data["result"][0], float(data["result"][1]))])]
-    if data["resultType"] == "string":
-        return data["result"][1]
-    return [
-        (_key(one["metric"]), [(at, float(value)) for at, value in one.get("values") or [one["value"]]])
-        for one in data["result"]
-    ]
-
-
-def _ours(evaluator: Evaluator, expr: Expr, at: float) -> Any:
-    try:
-        value = evaluator.evaluate(expr, at)
-    except PromqlEvaluationError:
-        return "error"
-    if isinstance(value, Scalar):
-        return [((), [(at, value.value)])]
-    if isinstance(value, Text):
-        return value.value
-    if isinstance(value, Vector):
-        return [(_key(dict(sample.labels)), [(at, sample.value)]) for sample in value]
-    return _series(value.series)
-
-
-def _ours_range(evaluator: Evaluator, expr: Expr, start: float, end: float, step: float) -> Any:
-    try:
-        return _series(evaluator.evaluate_range(expr, start, end, step))
-    except PromqlEvaluationError:
-        return "error"
-
-
-def _series(series: list[Series]) -> Any:
-    return [
-        (
-            _key(dict(one.labels)),
-            [(at / 1000, v) for at, v in zip(one.timestamps.tolist(), one.values.tolist(), strict=True)],
-        )
-        for one in series
-    ]
-
-
-def _close(mine: float, theirs: float) -> bool:
-    if math.isnan(mine) or math.isnan(theirs):
-        return math.isnan(mine) and math.isnan(theirs)
-    return mine == theirs or math.isclose(mine, theirs, rel_tol=1e-9, abs_tol=1e-12)
-
-
-def _equal(mine: Any, theirs: Any) -> bool:
-    if isinstance(mine, str) or isinstance(theirs, str):
-        return bool(mine == theirs)
-    mine, theirs = dict(mine), dict(theirs)
-    if mine.keys() != theirs.keys():
-        return False
-    for labels, samples in mine.items():
-        if len(samples) != len(theirs[labels]):
-            return False
-        for (at, value), (their_at, their_value) in zip(samples, theirs[labels], strict=True):
-            if abs(at - their_at) > 1e-3 or not _close(value, their_value):
-                return False
-    return True
-
-
 def _same_order(expr: Expr, mine: Any, theirs: Any) -> bool:
     """Whether a sorted vector comes in the same order; equal values may stand in any."""
     sorted_by_value = isinstance(expr, Call) and expr.function in ("sort", "sort_desc")
     if not sorted_by_value or mine == "error":
         return True
-    return all(_close(a[1][0][1], b[1][0][1]) for a, b in zip(mine, theirs, strict=True))
-
-
-def _nodes(expr: Expr) -> Iterator[Expr]:
-    yield expr
-    for child in children(expr):
-        yield from _nodes(child)
+    return all(close(a[1][0][1], b[1][0][1]) for a, b in zip(mine, theirs, strict=True))
 
 
 def _known_difference(expr: Expr, mine: Any, theirs: Any, old_server: bool) -> str | None:
     """Why a difference may be the server's way rather than an error here; None where it may not."""
-    nodes = list(_nodes(expr))
+    nodes = list(nodes_of(expr))
     if any(isinstance(n, Aggregation) and n.op in ("topk", "bottomk") for n in nodes):
         return "which of equal elements topk takes is undefined"
     if any(isinstance(n, Aggregation) and not isinstance(n.param, Number | None) and _fixed(n.operand) for n in nodes):
@@ -204,7 +123,7 @@ def _old_difference(nodes: list[Expr], mine: Any, theirs: Any) -> str | None:
 
 def _fixed(expr: Expr) -> bool:
     """Whether something inside has ``@``."""
-    return any(isinstance(n, Selector | Subquery) and n.at is not None for n in _nodes(expr))
+    return any(isinstance(n, Selector | Subquery) and n.at is not None for n in nodes_of(expr))
 
 
 def _several_fixed(call: Call) -> bool:
@@ -213,14 +132,10 @@ def _several_fixed(call: Call) -> bool:
 
 def _merged_over_steps(expr: Expr, theirs: Any) -> str | None:
     """A range query fails in Prometheus when a range function gives two series the same labels at different steps; here each step stands for itself."""
-    calls = [n for n in _nodes(expr) if isinstance(n, Call) and n.function in RANGE_FUNCTIONS]
+    calls = [n for n in nodes_of(expr) if isinstance(n, Call) and n.function in RANGE_FUNCTIONS]
     if theirs == "error" and any(selector.name is None for call in calls for selector in selectors(call)):
         return "range functions over several names, never at the same step"
     return None
-
-
-def _report(differences: list[str]) -> str:
-    return f"{len(differences)} differ:\n" + "\n".join(differences[:20])
 
 
 # --- tests -----------------------------------------------------------------------------------------------------------------------------------------
@@ -274,10 +189,13 @@ def test_shipped_style_expressions(server: Server, evaluator: Evaluator) -> None
     differences = []
     for text in SHIPPED_STYLE if server.is_old else (*SHIPPED_STYLE, *SINCE_3):
         for at in range(BASE_MS // 1000 + 300, BASE_MS // 1000 + SPAN_S, 411):
-            mine, theirs = _ours(evaluator, parse(text), at), _theirs(server.query("query", query=text, time=at))
-            if not _equal(mine, theirs):
+            mine, theirs = (
+                our_answer(evaluator, parse(text), at),
+                their_answer(server.query("query", query=text, time=at)),
+            )
+            if not equal(mine, theirs):
                 differences.append(f"{text} at {at}\n  ours   {mine}\n  theirs {theirs}")
-    assert not differences, _report(differences)
+    assert not differences, report(differences)
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(PROOF, marks=[pytest.mark.proof, pytest.mark.timeout(1800)])])
@@ -291,17 +209,17 @@ def test_random_expressions(server: Server, evaluator: Evaluator, times: int) ->
         at = _off_edges(BASE_MS // 1000 + rng.randint(-60, SPAN_S + 200), server)
         expr = parse(text)
         assert parse(to_text(expr)) == expr, text
-        mine, theirs = _ours(evaluator, expr, at), _theirs(server.query("query", query=text, time=at))
+        mine, theirs = our_answer(evaluator, expr, at), their_answer(server.query("query", query=text, time=at))
         filled += bool(mine) and mine != "error"
         failed += mine == "error"
-        if not _equal(mine, theirs) or not _same_order(expr, mine, theirs):
+        if not equal(mine, theirs) or not _same_order(expr, mine, theirs):
             reason = _known_difference(expr, mine, theirs, server.is_old)
             if reason:
                 excused[reason] += 1
             else:
                 differences.append(f"{text} at {at}\n  ours   {mine}\n  theirs {theirs}")
     print(f"{size} expressions on {server.version}: {filled} with a result, {failed} errors, excused {dict(excused)}")
-    assert not differences, _report(differences)
+    assert not differences, report(differences)
     assert filled > size / 3 and failed > size / 200
     assert excused.total() < size / 50, excused
 
@@ -318,14 +236,14 @@ def test_random_ranges(server: Server, evaluator: Evaluator, times: int) -> None
         step = rng.choice([5, 15, 60, 61])
         end = start + step * rng.randint(1, 30)
         expr = parse(text)
-        mine = _ours_range(evaluator, expr, start, end, step)
-        theirs = _theirs(server.query("query_range", query=text, start=start, end=end, step=step))
-        if not _equal(mine, theirs):
+        mine = our_range(evaluator, expr, start, end, step)
+        theirs = their_answer(server.query("query_range", query=text, start=start, end=end, step=step))
+        if not equal(mine, theirs):
             reason = _merged_over_steps(expr, theirs) or _known_difference(expr, mine, theirs, server.is_old)
             if reason:
                 excused[reason] += 1
             else:
                 differences.append(f"{text} from {start} to {end} by {step}\n  ours   {mine}\n  theirs {theirs}")
     print(f"{size} ranges on {server.version}: excused {dict(excused)}")
-    assert not differences, _report(differences)
+    assert not differences, report(differences)
     assert excused.total() < size / 20, excused

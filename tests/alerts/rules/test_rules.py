@@ -12,8 +12,11 @@ import pytest
 from alerts.diagnosis.tree import load
 from alerts.engine.engine import Engine, NoBook
 from alerts.engine.rules import RuleSet, load_rules, read_rule_files
+from alerts.engine.thresholds import METRIC, Limits
 from alerts.model import AlertState
 from alerts.promql.evaluate import Evaluator
+from alerts.promql.questions import selectors
+from exporter.collectors import COLLECTORS, reading_interval
 from exporter.metrics.catalogue import complete
 from tests.alerts.diagnosis import scenes
 from tests.alerts.diagnosis.scenes import FAULT, GIB, NODES, START, Scene, key
@@ -83,14 +86,18 @@ def names(fired: Mapping[tuple[str, str, str], object]) -> set[tuple[str, str]]:
 # --- what fires
 
 
-def test_kill_fires_a_warning_after_half_a_minute_and_the_missing_copies_after_ten() -> None:
-    fired = replay(scenes.killed(), 900)
+def test_kill_fires_a_warning_after_half_a_minute_the_missing_copies_after_ten_and_their_minimum_after_fifteen() -> (
+    None
+):
+    fired = replay(scenes.killed(), 930)
     assert set(fired) == {
         ("KafkaBrokerDown", "warning", "broker/2"),
         ("KafkaUnderReplicated", "warning", "cluster"),
+        ("KafkaAtMinIsr", "warning", "cluster"),
     }
     assert 30 <= fired["KafkaBrokerDown", "warning", "broker/2"][0] <= 60
     assert 600 <= fired["KafkaUnderReplicated", "warning", "cluster"][0] <= 630
+    assert 900 <= fired["KafkaAtMinIsr", "warning", "cluster"][0] <= 930
 
 
 @pytest.mark.parametrize("scene", [scenes.hung, scenes.unreachable, scenes.zombie, scenes.fenced])
@@ -325,20 +332,24 @@ def test_trees_serve_rules_that_exist() -> None:
     load(rules={rule.name for rule in RULE_SET.alerting})
 
 
+def test_every_limit_is_joined_by_a_rule_and_every_joined_one_exists() -> None:
+    joined = {
+        matcher.value
+        for rule in (*RULE_SET.alerting, *RULE_SET.recording)
+        for selector in selectors(rule.expr)
+        if selector.name == METRIC
+        for matcher in selector.matchers
+        if matcher.name == "name"
+    }
+    assert joined == set(Limits.model_fields)
+
+
 def test_joins_by_hand_wait_for_the_slower_collector_twice() -> None:
     """``for`` is at least twice the slowest interval among the collectors that an expression joins (design 4.1)."""
-    slow = {
-        "cluster": 5,
-        "topics": 5,
-        "quorum": 5,
-        "legs": 5,
-        "departures": 5,
-        "groups": 15,
-        "offsets": 15,
-        "jmx": 15,
-        "log_dirs": 30,
-    }
+    slow = {r: reading_interval(r, c.interval) for c in COLLECTORS for r in c.feeds}
+    slow |= {"legs": slow["cluster"], "departures": slow["cluster"], "offsets": slow["groups"]}
     for rule in RULE_SET.alerting:
-        joined = {i for need in rule.needs for i in need.inputs}
-        if len(joined) > 1:
+        inputs = {need.inputs for need in rule.needs if need.inputs}
+        joined = {name for names in inputs for name in names}
+        if len(inputs) > 1 and len(joined) > 1:  # one metric of several collectors is a derived fact of one poll
             assert rule.for_ >= 2 * max(slow[i] for i in joined), rule.name
