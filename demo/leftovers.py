@@ -122,11 +122,12 @@ def _reassign(cluster: Cluster, *arguments: str) -> str:
     return cluster.kafka_tool(REASSIGN_COMMAND, "--bootstrap-server", cluster.live_bootstrap_servers, *arguments)
 
 
-def fill(cluster: Cluster, topic: str, records: int) -> None:
-    """Produce so many records of RECORD_SIZE bytes, spread over the topic's partitions."""
+def fill(cluster: Cluster, topic: str, records: int, keys: int | None = None) -> None:
+    """Produce so many records of RECORD_SIZE bytes, spread over the topic's partitions, or with `keys` so many different keys."""
     producer = Producer({**kafka.client_settings(cluster.live), "acks": "all"})
-    for _ in range(records):
-        producer.produce(topic, value=b"x" * RECORD_SIZE)
+    for number in range(records):
+        key = {} if keys is None else {"key": str(number % keys)}
+        producer.produce(topic, value=b"x" * RECORD_SIZE, **key)
         producer.poll(0)
     if left := producer.flush(OPEN_LIMIT_S):
         raise DemoError(f"{left} of {records} records for the reassignment were not delivered")

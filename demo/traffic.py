@@ -139,6 +139,14 @@ def deploy_group(cluster: Cluster, name: str) -> None:
         time.sleep(MEMBER_PAUSE_S)
 
 
+def add_member(cluster: Cluster, name: str) -> str:
+    """A further consumer joins a group that runs; returns its process, which `Cluster.stop_process` ends."""
+    group = find_group(cluster, name)
+    process = f"group-{group.name}-{len(group.processes) + 1}"
+    _start_member(cluster, group, process)
+    return process
+
+
 def pause_group(cluster: Cluster, name: str) -> None:
     """Make a group's consumers hang (SIGSTOP): they stay members until their session ends."""
     for process in find_group(cluster, name).processes:

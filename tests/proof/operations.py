@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,6 +25,13 @@ MOVE_RATE = 1_000_000
 MOVE_LIMIT_S = 300.0
 DEPLOYED = ("billing", "warehouse")
 """A classic group, and where the version has it one of KIP-848."""
+
+SCALED_S = 60.0
+COMPACTED_TOPIC = "compacted"
+COMPACTED_RECORDS = 20_000
+COMPACTION_LIMIT_S = 240.0
+SEEN_S = 40.0
+"""Longer than the interval of the collector of log dirs."""
 
 BURST_S = 60.0
 BURST_RATE = 6 * traffic.DEFAULT_RATE
@@ -58,6 +66,35 @@ def deploy_consumers(cluster: Cluster) -> None:
             traffic.deploy_group(cluster, group.name)
 
 
+def scale_out_groups(cluster: Cluster) -> None:
+    further = [traffic.add_member(cluster, g.name) for g in traffic.groups(cluster) if g.name in DEPLOYED]
+    time.sleep(SCALED_S)
+    for process in further:
+        cluster.stop_process(process)
+
+
+def compact(cluster: Cluster) -> None:
+    """The log cleaner takes most of a topic away, while other partitions are written as before."""
+    settings = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.bytes": "1048576"}
+    # First the whole size is there long enough for the collector to see it.
+    kafka.create_topic(cluster.live, COMPACTED_TOPIC, 3, config={**settings, "min.compaction.lag.ms": "45000"})
+    leftovers.fill(cluster, COMPACTED_TOPIC, COMPACTED_RECORDS, keys=10)
+    whole = size_of(cluster, COMPACTED_TOPIC)
+    cluster.wait_until(
+        lambda: size_of(cluster, COMPACTED_TOPIC) < whole / 2, COMPACTION_LIMIT_S, "the topic is compacted"
+    )
+    time.sleep(SEEN_S)
+    kafka.delete_topic(cluster.live, COMPACTED_TOPIC)
+
+
+def size_of(cluster: Cluster, topic: str) -> int:
+    """Bytes of a topic on all brokers, as kafka-log-dirs tells them."""
+    arguments = ("--bootstrap-server", cluster.live_bootstrap_servers, "--describe", "--topic-list", topic)
+    told = cluster.kafka_tool("org.apache.kafka.tools.LogDirsCommand", *arguments)
+    brokers = json.loads(told[told.index("{") :])["brokers"]
+    return sum(p["size"] for broker in brokers for log_dir in broker["logDirs"] for p in log_dir["partitions"])
+
+
 def burst(cluster: Cluster) -> None:
     traffic.start_producer(cluster, BURST_PROCESS, traffic.PRODUCED, BURST_RATE, BURST_SIZE)
     time.sleep(BURST_S)
@@ -70,6 +107,8 @@ OPERATIONS: dict[str, Callable[[Cluster], object]] = {
     "preferred election": faults.preferred_election,
     "reassignment with a throttle": reassign,
     "deploy of consumers": deploy_consumers,
+    "scale-out of groups": scale_out_groups,
+    "compaction": compact,
     "burst of produce traffic": burst,
     # Last: the broker stays.
     "scale-out by a broker": Cluster.add_broker,

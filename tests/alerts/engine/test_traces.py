@@ -57,6 +57,8 @@ HAPPENED = {
         >= min_over_time(kafka_consumergroup_epoch{consumergroup="warehouse"}[10m]) + 4
         and on (cluster) max_over_time(kafka_consumergroup_state{consumergroup="billing", state!="Stable"}[10m]) == 1
     """,
+    "scale-out-of-groups": 'max_over_time(kafka_consumergroup_members{consumergroup="warehouse"}[10m]) == 3',
+    "compaction": 'resets(kafka_broker_topic_size_bytes{topic="compacted"}[10m]) > 0',
     "burst-of-produce-traffic": f"max_over_time({BYTES_IN}[10m:15s]) > 5 * {BYTES_IN}",
     "scale-out-by-a-broker": "count by (cluster) (kafka_broker_up == 1) == 4",
 }
