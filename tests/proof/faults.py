@@ -63,7 +63,8 @@ FRESH = ("topics", "cluster", "quorum")
 
 
 def prove(only: str | None) -> Iterator[list[Row]]:
-    with stage() as on_stage:
+    # Faults follow one another on the same brokers; with the shipped quiet period each would stay open for 15 minutes.
+    with stage(incidents={"quiet_period": 0}) as on_stage:
         for expected in EXPECTED:
             if only is None or only in expected.fault:
                 yield attempted(expected.fault, partial(prove_one, on_stage, expected))
