@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.derive.witnesses import active_by_jmx, testimony
 from exporter.jmx.facts import JmxNode
@@ -13,14 +13,16 @@ TOPICS = "kafka_controller_kafkacontroller_globaltopiccount"
 
 @dataclass(frozen=True, slots=True)
 class HiddenTopics:
-    """What the controller counted last, the most topics that were shown since, and the verdict on the count before it; None while nobody can tell.
+    """What the controller counted last, the most topics that were shown since, and what was ``missing`` of the count before it.
 
-    A verdict waits for the next count: a topic that has just been made is counted before it is shown, one that was deleted is shown for a while longer.
+    ``hidden`` is the verdict, None while nobody can tell: what was missing of two counts in a row. A topic that has just been made is counted before it is shown, one that was
+    deleted is shown for a while longer, and one that was made and deleted between two looks at the topics is counted and never shown.
     """
 
     counted_at: float | None = None
     counted: int = 0
     most_shown: int = 0
+    missing: int | None = None
     hidden: int | None = None
 
 
@@ -36,5 +38,7 @@ def fold(before: HiddenTopics, jmx: Reading[JmxNode], shown: int | None, now: fl
         return HiddenTopics(at, int(total), shown)
     most = max(before.most_shown, shown)
     if at == before.counted_at:
-        return HiddenTopics(at, before.counted, most, before.hidden)
-    return HiddenTopics(at, int(total), shown, max(0, before.counted - most))
+        return replace(before, most_shown=most)
+    missing = max(0, before.counted - most)
+    hidden = 0 if missing == 0 else min(missing, before.missing) if before.missing is not None else None
+    return HiddenTopics(at, int(total), shown, missing, hidden)

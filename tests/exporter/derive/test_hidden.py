@@ -25,8 +25,14 @@ def test_the_first_count_is_no_verdict_yet() -> None:
     assert after((0, 10, 7)).hidden is None
 
 
-def test_what_is_counted_and_not_shown_until_the_next_count_is_hidden() -> None:
-    assert after((0, 10, 7), (15, 10, 7)).hidden == 3
+def test_what_is_missing_of_two_counts_in_a_row_is_hidden() -> None:
+    assert after((0, 10, 7), (15, 10, 7)).hidden is None
+    assert after((0, 10, 7), (15, 10, 7), (30, 10, 7)).hidden == 3
+    assert after((0, 10, 7), (15, 10, 7), (30, 10, 8)).hidden == 2
+
+
+def test_topics_that_are_made_and_deleted_between_two_looks_are_not_hidden() -> None:
+    assert after((0, 10, 10), (15, 17, 10), (30, 10, 10)).hidden == 0
 
 
 def test_a_topic_that_has_just_been_made_is_not_hidden() -> None:
