@@ -130,4 +130,4 @@ def fill(cluster: Cluster, topic: str, records: int, keys: int | None = None) ->
         producer.produce(topic, value=b"x" * RECORD_SIZE, **key)
         producer.poll(0)
     if left := producer.flush(OPEN_LIMIT_S):
-        raise DemoError(f"{left} of {records} records for the reassignment were not delivered")
+        raise DemoError(f"{left} of {records} records for {topic} were not delivered")

@@ -21,7 +21,6 @@ import demo
 from alerts.engine.thresholds import Thresholds
 from exporter.blocks import Block
 from exporter.config import ClusterConfig, JmxConfig
-from exporter.facts.cluster import Node
 from exporter.jmx.jpype_transport import JpypeTransport
 from exporter.kafka.reader import Reader
 from exporter.metrics.catalogue import complete
@@ -31,6 +30,7 @@ from exporter.snapshot import Snapshot
 from klaxon.config import build
 from klaxon.daemon import requirements
 from klaxon.lines import Line
+from klaxon.once import NoBook
 from tests.klaxon_process import wait_until
 from tests.proof.operations import OPERATIONS
 from tests.replay import TRACES, Frame, Recorder
@@ -39,16 +39,6 @@ CLUSTER = "demo"
 BEFORE_S = 20.0
 AFTER_S = 90.0
 CALM_LIMIT_S = 600.0
-
-
-class NoBook:
-    """Nothing is known from before."""
-
-    def load_nodes(self, cluster: str) -> list[Node]:
-        return []
-
-    def save_nodes(self, cluster: str, nodes: Iterable[Node]) -> None:
-        return None
 
 
 class Tape:

@@ -41,7 +41,6 @@ class JmxCollector:
         self._targets = dict(targets)
         self._access = access
         self._deadline_s = min(LONGEST_READ_S, max(1.0, interval / 2))
-        self._first = True
         self._previous: dict[int, JmxNode] = {}
         self._clock = clock
         self._whole_read_at: dict[int, float] = {}
@@ -71,9 +70,8 @@ class JmxCollector:
             t for t in targets if t.node in silent and now - self._whole_read_at.get(t.node, 0.0) < WHOLE_READ_EVERY_S
         ]
         whole = [t for t in targets if t not in short]
+        deadline_s = self._deadline_s if self._whole_read_at else FIRST_READ_S
         self._whole_read_at |= dict.fromkeys((t.node for t in whole), now)
-        deadline_s = FIRST_READ_S if self._first else self._deadline_s
-        self._first = False
         answers = dict(self._transport.read(whole, deadline_s)) if whole else {}
         return answers | dict(self._transport.read(short, SHORT_READ_S)) if short else answers
 
