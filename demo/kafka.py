@@ -117,7 +117,12 @@ def alter_config(access: Access, kind: ConfigResource.Type, name: str, changes: 
         future.result()
 
 
-def failed_log_dirs(answer: str) -> list[str]:
-    """The log dirs that kafka-log-dirs shows with an error; `answer` is its output, whose last lines hold the JSON."""
+def log_dirs(answer: str) -> list[dict[str, Any]]:
+    """The log dirs of all brokers that kafka-log-dirs shows; `answer` is its output, whose last lines hold the JSON."""
     report = json.loads(answer[answer.index("{") :])
-    return [log_dir["logDir"] for broker in report["brokers"] for log_dir in broker["logDirs"] if log_dir["error"]]
+    return [log_dir for broker in report["brokers"] for log_dir in broker["logDirs"]]
+
+
+def failed_log_dirs(answer: str) -> list[str]:
+    """Those that it shows with an error."""
+    return [log_dir["logDir"] for log_dir in log_dirs(answer) if log_dir["error"]]

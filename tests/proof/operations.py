@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -91,8 +90,7 @@ def size_of(cluster: Cluster, topic: str) -> int:
     """Bytes of a topic on all brokers, as kafka-log-dirs tells them."""
     arguments = ("--bootstrap-server", cluster.live_bootstrap_servers, "--describe", "--topic-list", topic)
     told = cluster.kafka_tool("org.apache.kafka.tools.LogDirsCommand", *arguments)
-    brokers = json.loads(told[told.index("{") :])["brokers"]
-    return sum(p["size"] for broker in brokers for log_dir in broker["logDirs"] for p in log_dir["partitions"])
+    return sum(p["size"] for log_dir in kafka.log_dirs(told) for p in log_dir["partitions"])
 
 
 def burst(cluster: Cluster) -> None:
