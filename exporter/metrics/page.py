@@ -1,30 +1,28 @@
 """The metrics page: every family's lines rendered and compressed when they are published, so that a scrape only joins what lies ready.
 
-What is kept is gzip, which takes a twentieth of the text. Prometheus asks for just that; for the rare scrape that wants plain text it is unpacked member by member.
+What is kept is compressed, which takes a twentieth of the text. Prometheus asks for just that; for the rare scrape that wants plain text it is unpacked part by part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from threading import Lock
 from typing import Final
 
 import numpy as np
-from isal import igzip
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter.blocks import Block, LabelSets
 from exporter.metrics.catalogue import MetricRow
+from exporter.metrics.gzip_member import Packed, member, pack, unpack
 from exporter.metrics.negotiation import Format, gzip_accepted, negotiated
 from exporter.metrics.subsets import Subsets
 from exporter.metrics.writer import Writer, WriterError, check, header, openmetrics_header
 
-_LEVEL = 1
-_OWN_MEMBER_FROM: Final = 16 * 1024
-"""Bytes from which lines are compressed apart; smaller ones share a gzip member with their neighbours."""
+_APART_FROM: Final = 16 * 1024
+"""Bytes from which lines are compressed apart; smaller ones are compressed together with their neighbours."""
 _RUN_UP_TO: Final = 64 * 1024
 _EOF: Final = b"# EOF\n"
 
@@ -89,7 +87,7 @@ class Page:
     ) -> tuple[Mapping[str, str], Iterable[bytes]]:
         """Headers and body of one scrape; only the page of everything ends with the process's own metrics.
 
-        ``accept`` and ``accept_encoding`` are the request's headers: the body is OpenMetrics or text, and one gzip stream of several members if that is allowed.
+        ``accept`` and ``accept_encoding`` are the request's headers: the body is OpenMetrics or text, gzip if that is allowed.
         """
         format = negotiated(accept)
         view = self._view(_Key(scope, format))
@@ -229,35 +227,36 @@ def _answer(
     """Headers and body from what lies ready and from what was made for this scrape."""
     headers = {"content-type": str(format), "vary": "accept, accept-encoding"}
     if not gzip_accepted(accept_encoding):
-        return headers, _Body(texts, _plain, last)
-    return {**headers, "content-encoding": "gzip"}, _Body(texts, _packed, _pack(last) if last or not texts else b"")
+        return headers, _Plain(texts, last)
+    parts = [text.packed for text in texts]
+    return {**headers, "content-encoding": "gzip"}, member([*parts, pack(last)] if last else parts)
 
 
 class _Text:
-    """Some bytes of the page, equal by identity. Large ones are only kept as their gzip member; small ones as they are, since neighbours join them to one member."""
+    """Some bytes of the page, equal by identity. Large ones are only kept compressed; small ones as they are, since neighbours are joined and compressed as one."""
 
     __slots__ = ("_packed", "_plain", "size")
 
     def __init__(self, plain: bytes) -> None:
         self.size = len(plain)
         self._plain = None if self.large else plain
-        self._packed = _pack(plain) if self.large else None
+        self._packed = pack(plain) if self.large else None
 
     @property
     def large(self) -> bool:
-        return self.size >= _OWN_MEMBER_FROM
+        return self.size >= _APART_FROM
 
     @property
     def plain(self) -> bytes:
-        return self._plain if self._plain is not None else _unpack(self.packed)
+        return self._plain if self._plain is not None else unpack(self.packed)
 
     @property
-    def packed(self) -> bytes:
+    def packed(self) -> Packed:
         return self._packed if self._packed is not None else self.pack()
 
-    def pack(self) -> bytes:
+    def pack(self) -> Packed:
         if self._packed is None:
-            self._packed = _pack(self.plain)
+            self._packed = pack(self.plain)
         return self._packed
 
 
@@ -299,22 +298,18 @@ class _State:
     """What was joined in the state before: what did not change is taken over."""
 
 
-class _Body:
-    """The chunks of an answer, each made when its turn comes, without empty ones; can be gone through again."""
+class _Plain:
+    """An answer as it is, each text unpacked when its turn comes; can be gone through again."""
 
-    def __init__(self, texts: Sequence[_Text], made: Callable[[_Text], bytes], last: bytes) -> None:
+    def __init__(self, texts: Sequence[_Text], last: bytes) -> None:
         self._texts = texts
-        self._made = made
         self._last = last
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from map(self._made, self._texts)
+        for text in self._texts:
+            yield text.plain
         if self._last:
             yield self._last
-
-
-_plain: Callable[[_Text], bytes] = attrgetter("plain")
-_packed: Callable[[_Text], bytes] = attrgetter("packed")
 
 
 def _families(registry: CollectorRegistry | None) -> Iterator[str]:
@@ -323,7 +318,7 @@ def _families(registry: CollectorRegistry | None) -> Iterator[str]:
 
 
 def _runs(texts: Iterable[_Text]) -> Iterator[tuple[_Text, ...]]:
-    """Neighbours that share a gzip member: large texts stay alone, small ones are joined."""
+    """Neighbours that are compressed as one: large texts stay alone, small ones are joined."""
     run: list[_Text] = []
     size = 0
     for text in texts:
@@ -343,13 +338,3 @@ def _same(before: Block, block: Block) -> bool:
     """Whether both print the same lines, given the same label sets (NaN is compared by its bits, which is as good)."""
     a, b = before.values, block.values
     return a is b or (a.dtype == b.dtype and bool(np.array_equal(a.view(np.int64), b.view(np.int64))))
-
-
-def _unpack(packed: bytes) -> bytes:
-    plain: bytes = igzip.decompress(packed)
-    return plain
-
-
-def _pack(plain: bytes) -> bytes:
-    packed: bytes = igzip.compress(plain, _LEVEL, mtime=0)
-    return packed
