@@ -29,6 +29,8 @@ _SMALL: Final[npt.NDArray[Any]] = np.array([f"{number}.0" for number in range(4_
 _PLAIN_BELOW: Final = 1_000_000
 """Positive numbers from here on are printed with an exponent, as Go does."""
 _EXACT_BELOW: Final = 2**53
+_THOUSANDTHS_BELOW: Final = 10**15
+"""Decimals of so many digits are told apart by float64, so what reads back as one of them has no shorter text."""
 _POWERS: Final = 10 ** np.arange(1, 19, dtype=np.int64)
 
 
@@ -179,24 +181,48 @@ def _slice(floats: npt.NDArray[np.float64]) -> list[str]:
     others = ~(small | large)
     texts = _SMALL[np.where(small, whole, 0)]
     if large.any():
-        texts[large] = _with_exponent(whole[large])
+        texts[large] = _with_exponent(whole[large], floats[large])
     if others.any():
+        others = _thousandths(floats, others, texts)
         texts[others] = [_one(number) for number in floats[others].tolist()]
     return texts.tolist()  # type: ignore[no-any-return]
 
 
-def _with_exponent(numbers: npt.NDArray[np.int64]) -> list[str]:
-    """Whole numbers from 1e6 to 2^53 as ``1.234e+06``: all their digits but trailing zeros, which is the shortest text that reads back as the same."""
-    precision = np.searchsorted(_POWERS, numbers, side="right")
-    rest, places = numbers.copy(), np.arange(len(numbers))
+def _thousandths(
+    floats: npt.NDArray[np.float64], others: npt.NDArray[np.bool_], texts: npt.NDArray[Any]
+) -> npt.NDArray[np.bool_]:
+    """Writes the text of those others that have at most three decimals, as seconds taken from milliseconds do; gives those that are left."""
+    thousandths = np.rint(np.where(others & (floats > 0) & (floats < _THOUSANDTHS_BELOW / 1000), floats, 0) * 1000)
+    exact = (thousandths > 0) & (thousandths / 1000 == floats)
+    large = exact & (floats >= _PLAIN_BELOW)
+    if large.any():
+        texts[large] = _with_exponent(thousandths[large].astype(np.int64), floats[large])
+    plain = exact & ~large
+    if plain.any():
+        digits = thousandths[plain].astype(np.int64)
+        decimals = np.where(digits % 10, 3, np.where(digits % 100, 2, 1))
+        texts[plain] = _printed("%.*f ", decimals, floats[plain])
+    rest: npt.NDArray[np.bool_] = others & ~exact
+    return rest
+
+
+def _with_exponent(digits: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]) -> list[str]:
+    """Numbers as ``1.234e+06``: all their digits, given as a whole number, but trailing zeros, which is the shortest text that reads back as the same."""
+    precision = np.searchsorted(_POWERS, digits, side="right")
+    rest, places = digits.copy(), np.arange(len(digits))
     while len(places):
         quotient, remainder = np.divmod(rest[places], 10)
         ends_in_zero = remainder == 0
         places = places[ends_in_zero]
         rest[places] = quotient[ends_in_zero]
         precision[places] -= 1
-    arguments = np.stack((precision, numbers), axis=1).ravel().tolist()
-    return ("%.*e " * len(numbers) % tuple(arguments)).split()
+    return _printed("%.*e ", precision, numbers)
+
+
+def _printed(format: str, precision: npt.NDArray[Any], numbers: npt.NDArray[np.float64]) -> list[str]:
+    arguments: list[Any] = [None] * (2 * len(numbers))
+    arguments[::2], arguments[1::2] = precision.tolist(), numbers.tolist()
+    return (format * len(numbers) % tuple(arguments)).split()
 
 
 def _one(number: float) -> str:

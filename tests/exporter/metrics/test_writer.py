@@ -30,6 +30,12 @@ FLOATS = st.one_of(
     st.integers(0, 10**17).map(float),
     st.sampled_from([0.0, -0.0, 999999.0, 999999.5, 1e6, 1000000.5, 1e15, 2.0**53, 2.0**53 - 1, 1e16, 1.5e16, -1e7]),
     st.builds(lambda d, e: float(d * 10**e), st.integers(1, 9999), st.integers(0, 18)),
+    st.builds(
+        lambda k, towards: float(np.nextafter(k / 1000, towards)),
+        st.integers(-1, 10**16),
+        st.sampled_from([-np.inf, np.inf]),
+    ),
+    st.integers(0, 10**16).map(lambda k: k / 1000),
 )
 
 
@@ -125,6 +131,7 @@ def test_a_unit_that_the_name_does_not_end_with_is_not_told() -> None:
 
 @given(st.lists(FLOATS, max_size=50))
 @example([float(10**e + d) for e in range(17) for d in (-1, 0, 1)])
+@example([(10**e + d) / 1000 for e in range(17) for d in (-1, 0, 1)])
 def test_numbers_as_go_prints_them(numbers: list[float]) -> None:
     assert go_numbers(np.array(numbers, dtype=np.float64)) == [go_string(n) for n in numbers]
 
