@@ -265,7 +265,7 @@ def test_one_collector_fails(world: World, way: str) -> None:
     others = [n for n in NAMES if n != world.troubled]
     own = own_of(world.troubled) - (ASK_NOTHING if way in ERRORS else set())
     world.trouble.way = way
-    world.runner._jobs[world.troubled].limit = GIVEN_UP_S if way == "hang" else 10.0
+    world.runner._jobs[world.troubled].limit = GIVEN_UP_S if way == "hang" else LIMIT_S
     for turn in range(1, FRESH_TURNS + 3):
         polled = world.polls.copy()
         snapshot, page = world.turn(), world.page()
@@ -288,6 +288,7 @@ def test_one_collector_fails(world: World, way: str) -> None:
             assert not gone or told(page, "klaxon_collector_covered", own) == {0.0}
     world.trouble.way = ""
     world.trouble.released.set()
+    world.runner._jobs[world.troubled].limit = LIMIT_S
     for _ in range(2):
         world.turn()
     assert world.page().keys() == before.keys()

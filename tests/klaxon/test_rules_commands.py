@@ -131,7 +131,7 @@ def running(run: Run, tmp_path: Path) -> Iterator[Running]:
             "clusters": {"orders": cluster("orders")},
             "rules": {"shipped": False, "files": ["mine.yaml"]},
             "external_labels": {"dc": "eu"},
-            "incidents": {"settle": 1},
+            "incidents": {"settle": 5},  # time to open a window before anything is sent
         }
     )
 

@@ -24,6 +24,7 @@ from alerts.diagnosis.desk import Desk, Surroundings
 from alerts.diagnosis.postings import Posting
 from alerts.diagnosis.walk import World
 from alerts.engine.engine import Engine
+from alerts.model import Incident
 from alerts.promql.evaluate import Evaluator
 from exporter.series import Labels
 from tests.bench.cycle import CLUSTER, Cycle, configuration
@@ -124,6 +125,9 @@ class Nowhere:
     """Takes what is to be delivered."""
 
     def post(self, batch: Sequence[Posting]) -> None:
+        pass
+
+    def tell(self, incidents: Sequence[Incident]) -> None:
         pass
 
 

@@ -188,7 +188,7 @@ def test_a_healthy_operation_fires_nothing_with_gaps_and_restarts_either(
 
 
 @pytest.mark.parametrize("path", [pytest.param(p, id=p.name.partition(".")[0]) for p in traces()])
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 @example(seed=2_147_483_647)  # A collector that is silent, and answers before its next samples come.
 def test_with_gaps_restarts_and_silence_nothing_false_is_said(
