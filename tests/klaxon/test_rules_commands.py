@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import yaml
 from typer.testing import CliRunner, Result
 
@@ -125,6 +127,8 @@ def test_unit_tests_pass_and_fail(tmp_path: Path) -> None:
 
 @pytest.fixture
 def running(run: Run, tmp_path: Path) -> Iterator[Running]:
+    # What the daemon logs must not stand in what a command prints: both are in this process.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     (tmp_path / "mine.yaml").write_text(MINE)
     yield run(
         {
@@ -134,6 +138,7 @@ def running(run: Run, tmp_path: Path) -> Iterator[Running]:
             "incidents": {"settle": 5},  # time to open a window before anything is sent
         }
     )
+    structlog.reset_defaults()
 
 
 def state(running: Running) -> dict[str, Any]:
