@@ -57,6 +57,9 @@ CHANGING_S = 30.0
 CHANGING_REFRESH_S = 5.0
 """While named beans came or went lately (the node is starting or breaking), what patterns gave is used again for so long only, and no values are."""
 PARENT_DEATH_SIGNAL = 1
+NEVER_S = 3600.0
+"""JPype makes its picture of a Java class when it is first used, and partly in Python: a thread that came in between would find half of it and crash the process (seen as SIGSEGV in
+``JPConversionObject::matches``). So no thread is interrupted; they take turns where they wait for a node, for a frame or for each other."""
 TLS_SOCKETS = "SslRMIClientSocketFactory"
 """What a stub names when its node wants TLS."""
 _ENDPOINT = re.compile(r"endpoint:\[([^\],]*):(\d+)[\],]")
@@ -515,6 +518,7 @@ def main() -> None:
     os.dup2(2, 1)
     status = 1
     try:
+        sys.setswitchinterval(NEVER_S)
         jpype.startJVM(libjvm(), *JVM_FLAGS, convertStrings=False)
         serve(sender)
         status = 0

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from exporter.jmx import jpype_child
+from exporter.jmx import jpype_child, jpype_transport
 from exporter.jmx.attributes import parser
 from exporter.jmx.errors import JmxChildDied, JmxConnectError, JmxHung, JmxRefused, JmxTimeout
 from exporter.jmx.jpype_child import CHANGING_S, Connection, PlannedBean, endpoint
@@ -336,3 +336,16 @@ def test_the_child_dies_with_its_parent() -> None:
         parent.wait()
         parent.stdout.close()
     wait_for(lambda: not psutil.pid_exists(pid), "the end of the child")
+
+
+@pytest.mark.proof
+def test_first_reads_at_once_do_not_crash_the_machine(java: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would interrupt a thread after each microsecond, if the child let it: then one child in five died."""
+    eager = f"import sys; sys.setswitchinterval(1e-6); {jpype_transport._STARTER}"
+    monkeypatch.setattr(jpype_transport, "_STARTER", eager)
+    names = ("127.0.0.1", "localhost", "127.1", "127.0.1", "2130706433")
+    targets = [Target(node, f"{name}:{java}", PLAN) for node, name in enumerate(names)]
+    for _ in range(20):
+        with contextlib.closing(JpypeTransport()) as transport:
+            answers = transport.read(targets, LIMIT_S)
+        assert {node: answer.error for node, answer in answers.items()} == dict.fromkeys(range(len(names)))
