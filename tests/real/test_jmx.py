@@ -127,7 +127,7 @@ def test_a_killed_node_refuses_and_a_starting_one_tells_no_lies(healthy_cluster:
     healthy_cluster.start_node(3, wait=False)
     starting = 0
     end = time.monotonic() + LIMIT_S
-    while not (node := watch.poll(2.0).get(3)) or not node.ready:
+    while not (node := watch.poll(5.0).get(3)) or not node.ready:
         assert time.monotonic() < end, "node 3 does not run again"
         if node is not None:
             starting += 1
@@ -146,10 +146,10 @@ def test_a_hung_node_harms_no_other(healthy_cluster: demo.Cluster, watch: Watch)
     healthy_cluster.pause_node(2)
     try:
         started = time.monotonic()
-        answered = watch.poll(1.0)
-        assert time.monotonic() - started < 1.5
+        answered = watch.poll(3.0)
+        assert time.monotonic() - started < 3.5
         assert isinstance(watch.answers[2].error, JmxTimeout) and set(answered) == set(watch.addresses) - {2}
-        assert set(watch.poll(1.0)) == set(watch.addresses) - {2}
+        assert set(watch.poll(3.0)) == set(watch.addresses) - {2}
     finally:
         healthy_cluster.resume_node(2)
     nodes = watch.until(lambda n: 2 in n and n[2].ready, "the node that woke")
