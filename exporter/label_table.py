@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.series import Labels, Shape
+from exporter.series import Labels, Matcher, SeriesStore, Shape
 
 Codes = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.int64]
@@ -251,3 +251,18 @@ def combined(columns: Iterable[Codes], size: int) -> Keys:
         keys = keys * radix + codes
         bound *= radix
     return keys
+
+
+@runtime_checkable
+class LatestStore(SeriesStore, Protocol):
+    """A store that can also answer instant selectors at once, without a Series per label set."""
+
+    def select_latest(
+        self, matchers: Sequence[Matcher], at_ms: int, lookback_ms: int
+    ) -> tuple[LabelRows, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Label sets, values and timestamps of the newest samples in (at − lookback, at]; one that is a stale marker is left out with its series.
+
+        The rows and the arrays must not be changed afterwards, and stay what they are whatever the store does later. No label set comes twice in the
+        table of the rows. The same table from call to call, with other rows where series come and go, lets the evaluator keep what it knows of them.
+        """
+        ...
