@@ -94,14 +94,6 @@ class Labels(Mapping[str, str]):
         items = sorted((name, value) for name, value in dict(pairs).items() if value)
         return Shape.of(tuple(name for name, _ in items)).labels(tuple(value for _, value in items))
 
-    @staticmethod
-    def row(names: tuple[str, ...], values: tuple[str, ...]) -> Labels:
-        """The label set of one row of a table: quick when the names are sorted already and no value is empty, right in any case."""
-        shape = _SHAPES.get(names)
-        if shape is None or "" in values:
-            return Labels.of(zip(names, values, strict=True))
-        return shape.labels(values)
-
     @property
     def name(self) -> str:
         """The metric's name, or "" without one."""
