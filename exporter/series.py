@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -93,14 +93,6 @@ class Labels(Mapping[str, str]):
             return pairs
         items = sorted((name, value) for name, value in dict(pairs).items() if value)
         return Shape.of(tuple(name for name, _ in items)).labels(tuple(value for _, value in items))
-
-    @staticmethod
-    def row(names: tuple[str, ...], values: tuple[str, ...]) -> Labels:
-        """The label set of one row of a table: quick when the names are sorted already and no value is empty, right in any case."""
-        shape = _SHAPES.get(names)
-        if shape is None or "" in values:
-            return Labels.of(zip(names, values, strict=True))
-        return shape.labels(values)
 
     @property
     def name(self) -> str:
@@ -284,19 +276,5 @@ class SeriesStore(Protocol):
 
         No label set comes twice. A series without a sample in that time may be left out. An implementation raises its own error for a metric that it does
         not keep; a metric that it keeps and that has no series is an empty answer.
-        """
-        ...
-
-
-@runtime_checkable
-class LatestStore(SeriesStore, Protocol):
-    """A store that can also answer instant selectors at once, without a Series per label set."""
-
-    def select_latest(
-        self, matchers: Sequence[Matcher], at_ms: int, lookback_ms: int
-    ) -> tuple[list[Labels], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Label sets, values and timestamps of the newest samples in (at − lookback, at]; one that is a stale marker is left out with its series.
-
-        The list and the arrays must not be changed afterwards. Giving the label sets in a stable order lets the evaluator keep what it knows of them.
         """
         ...

@@ -18,6 +18,7 @@ LAYERS: dict[str, int] = {
     "exporter": 0,
     "exporter.blocks": 0,
     "exporter.series": 0,
+    "exporter.label_table": 0,
     "exporter.address": 0,
     "exporter.files": 0,
     "exporter.memo": 0,

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from alerts.promql import numbers
-from alerts.promql.batch import EMPTY, Batch, LabelRule, Vec
+from alerts.promql.batch import EMPTY, LabelRule, Vec, grouped
 from alerts.promql.errors import PromqlEvaluationError
 from alerts.promql.values import Floats, Index
-from exporter.series import Labels
+from exporter.label_table import Column, joined
 
 
 def aggregate(op: str, vec: Vec, rule: LabelRule) -> Vec:
@@ -55,12 +55,10 @@ def count_values(label: str, vec: Vec, rule: LabelRule) -> Vec:
     """How often each value comes in each group; the value is the label."""
     if not len(vec):
         return EMPTY
-    marked = [
-        Labels.of({**labels, label: numbers.decimal(value)})
-        for labels, value in zip(vec.batch.labels, vec.values.tolist(), strict=True)
-    ]
+    column = Column.of(map(numbers.decimal, vec.values.tolist()))
+    marked = grouped(joined((vec.batch.rows,)).having(label, column))
     with_value = LabelRule(rule.keep, rule.names | {label}) if rule.keep else rule
-    return aggregate("count", Vec(Batch(marked), vec.values), with_value)
+    return aggregate("count", Vec(marked.rows(), vec.values), with_value)
 
 
 def _in_groups(values: Floats, ids: Index) -> tuple[Floats, Index]:

@@ -2,24 +2,22 @@
 
 A pass of rules evaluates the same expressions on the same label sets again and again while only values change. So a vector is a Batch and an array
 of values; every operation on labels is a mapping of a Batch, made once, and a part of a Batch (what a filter let through) uses its parent's mappings
-by index. Nothing here looks at values.
+by index. The mappings are made of the codes of a LabelTable; Labels are made only of rows that somebody looks at. Nothing here looks at values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from alerts.promql.errors import PromqlEvaluationError
 from alerts.promql.values import Floats, Index, Mask
-from exporter.series import METRIC_NAME, NO_LABELS, Labels, Shape
-
-_MATCHES_KEPT = 16
-"""How many other batches a batch remembers its matches with."""
+from exporter.label_table import Codes, Column, LabelRows, LabelTable, Vocabulary, combined, joined
+from exporter.series import METRIC_NAME, NO_LABELS, Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,68 +44,96 @@ WITHOUT_NAME = LabelRule(False, METADATA)
 
 
 class Batch:
-    """An immutable row of label sets; a root holds them, a part holds rows of its root."""
+    """An immutable row of label sets; a root has a table of its own in which none comes twice, a part holds rows of its root."""
 
-    __slots__ = ("_labels", "index", "memo", "root")
+    __slots__ = ("__weakref__", "_labels", "_root", "index", "memo", "table")
 
-    def __init__(self, labels: list[Labels] | None, root: Batch | None = None, index: Index | None = None) -> None:
-        self._labels = labels
-        self.root: Batch = root if root is not None else self
+    def __init__(self, table: LabelTable, root: Batch | None = None, index: Index | None = None) -> None:
+        self.table = table
+        self._root = root
+        self._labels: list[Labels] | None = None
         self.index = index
         self.memo: dict[Hashable, Any] = {}
 
-    def __len__(self) -> int:
-        return len(self._labels) if self._labels is not None else len(self._rows)
+    @classmethod
+    def of(cls, labels: Sequence[Labels]) -> Batch:
+        """A root with these label sets, which are distinct."""
+        return cls(LabelTable.of(labels))
 
     @property
-    def _rows(self) -> Index:
-        assert self.index is not None
-        return self.index
+    def root(self) -> Batch:
+        return self if self._root is None else self._root
+
+    def __len__(self) -> int:
+        return len(self.table) if self.index is None else len(self.index)
 
     @property
     def labels(self) -> list[Labels]:
+        """The label sets themselves; made here."""
         if self._labels is None:
-            of_root = self.root.labels
-            self._labels = [of_root[i] for i in self._rows.tolist()]
+            self._labels = self.table.labels(self.index)
         return self._labels
+
+    @property
+    def rows(self) -> LabelRows:
+        return LabelRows(self.table, self.index)
+
+    def at(self, place: int) -> Labels:
+        """The label set of one row."""
+        return self.rows[place]
+
+    def column(self, name: str) -> Column | None:
+        """One label of every row, None where no row has it."""
+        column = self.table.columns.get(name)
+        return column if column is None or self.index is None else column.take(self.index)
 
     def take(self, rows: Index) -> Batch:
         """These rows, in this order."""
-        return Batch(None, self.root, rows if self.index is None else self.index[rows])
+        return Batch(self.table, self.root, rows if self.index is None else self.index[rows])
 
     def where(self, mask: Mask) -> Batch:
         """The rows where the mask is true."""
         return self if mask.all() else self.take(np.flatnonzero(mask))
 
-    def part(self, labels: list[Labels]) -> Batch | None:
-        """These label sets as a part of this root; None if one is not here, or if so few are that the root is not worth keeping."""
-        if 2 * len(labels) < len(self):
-            return None
-        rows: dict[Labels, int] | None = self.memo.get("rows")
-        if rows is None:
-            rows = self.memo["rows"] = {one: row for row, one in enumerate(self.labels)}
-        places = [rows.get(one, -1) for one in labels]
-        return None if -1 in places else Batch(labels, self, np.array(places, dtype=np.intp))
-
     def group(self, rule: LabelRule) -> Grouping:
         """Every row's label set reduced by the rule."""
-        return self.map(rule, lambda labels: _reduced(labels, rule))
+        names = self.table.names
+        kept = tuple(name for name in names if (name in rule.names) == rule.keep)
+        return self.map(kept, lambda table: _reduced(table, kept)) if kept != names else self._itself()
 
-    def map(self, key: Hashable, function: Callable[[list[Labels]], Iterable[Labels]]) -> Grouping:
-        """Every row's label set changed by the function, which must give the same for the same key always."""
+    def _itself(self) -> Grouping:
+        return Grouping(self.root, counted(len(self)) if self.index is None else self.index, True)
+
+    def map(self, key: Hashable, function: Callable[[LabelTable], Grouping]) -> Grouping:
+        """Every row's label set changed by the function, which is given the root's table and must give the same for the same key always."""
         of_root: Grouping | None = self.root.memo.get(key)
         if of_root is None:
-            of_root = self.root.memo[key] = _numbered(function(self.root.labels))
+            of_root = self.root.memo[key] = function(self.table)
         return (
             of_root if self.index is None else Grouping(of_root.keys, of_root.ids[self.index], of_root.distinct or None)
         )
 
-    def remember(self, key: Hashable, labels: list[Labels]) -> Batch:
-        """A batch of these label sets; the one of the last time if they are the same, with all that it knows."""
-        last: Batch | None = self.root.memo.get(key)
-        if last is None or last.labels != labels:
-            last = self.root.memo[key] = Batch(labels)
-        return last
+    def with_other(self, key: Hashable, other: Batch, function: Callable[[LabelRows, LabelRows], Grouping]) -> Grouping:
+        """What the function makes of these rows and other ones; that of the last time if both are the same rows of the same roots."""
+        kept: WeakKeyDictionary[Batch, _Made] = self.root.memo.setdefault(key, WeakKeyDictionary())
+        last = kept.get(other.root)
+        if last is None or not (_equal(last.mine, self.index) and _equal(last.others, other.index)):
+            made = function(self.rows, other.rows)
+            last = kept[other.root] = _Made(self.index, other.index, made)
+        return last.grouping
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """A grouping of rows of two roots."""
+
+    mine: Index | None
+    others: Index | None
+    grouping: Grouping
+
+
+def _equal(one: Index | None, other: Index | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 class Grouping:
@@ -127,15 +153,25 @@ class Grouping:
             self._distinct = repeated(self.ids, len(self.keys)) is None
         return self._distinct
 
+    @property
+    def twice(self) -> Labels:
+        """A key that several rows go to; there is one."""
+        return self.keys.at(repeated(self.ids, len(self.keys)) or 0)
+
     def batch(self) -> Batch:
         """The results row by row; two equal ones are an error, as in Prometheus."""
         if not self.distinct:
-            twice = self.keys.labels[repeated(self.ids, len(self.keys)) or 0]
-            raise PromqlEvaluationError(f"vector cannot contain metrics with the same labelset: {twice} comes twice")
+            raise PromqlEvaluationError(
+                f"vector cannot contain metrics with the same labelset: {self.twice} comes twice"
+            )
+        return self.rows()
+
+    def rows(self) -> Batch:
+        """The results row by row, equal ones as often as they come."""
         return self.keys if len(self.ids) == len(self.keys) and self._in_order() else self.keys.take(self.ids)
 
     def _in_order(self) -> bool:
-        return bool((self.ids == np.arange(len(self.ids))).all())
+        return bool((self.ids == counted(len(self.ids))).all())
 
     def compact(self) -> tuple[Batch, Index]:
         """The keys that rows go to, and the rows' ids among these."""
@@ -147,15 +183,77 @@ class Grouping:
 
     def match(self, other: Grouping) -> Index:
         """For each key of this grouping the id of the same key in the other one, or −1."""
-        kept = self.keys.memo.setdefault("matches", {})
-        found: tuple[Batch, Index] | None = kept.get(id(other.keys))
+        if other.keys is self.keys:
+            return counted(len(self.keys))
+        kept: WeakKeyDictionary[Batch, Index] = self.keys.memo.setdefault("matches", WeakKeyDictionary())
+        found = kept.get(other.keys)
         if found is None:
-            if len(kept) >= _MATCHES_KEPT:
-                kept.clear()
-            ids = {key: i for i, key in enumerate(other.keys.labels)}
-            found = other.keys, np.array([ids.get(key, -1) for key in self.keys.labels], dtype=np.intp)
-            kept[id(other.keys)] = found  # holds the other keys, so their id stays theirs
-        return found[1]
+            found = kept[other.keys] = _matched(self.keys.table, other.keys.table)
+        return found
+
+
+def grouped(table: LabelTable) -> Grouping:
+    """Rows of which some may be equal, each as it is."""
+    return _reduced(table, table.names)
+
+
+def _as_it_is(table: LabelTable) -> Grouping:
+    """Rows that are distinct."""
+    return Grouping(Batch(table), counted(len(table)), True)
+
+
+def _reduced(table: LabelTable, names: tuple[str, ...]) -> Grouping:
+    """Every row with only these labels."""
+    others = [column for name, column in table.columns.items() if name not in names]
+    if others and all(column.is_constant for column in others):  # what is left tells the rows apart as before
+        return _as_it_is(table.only(names))
+    ids, first = table.numbered(names)
+    return Grouping(Batch(table.take(first, names)), ids, len(first) == len(ids))
+
+
+def _matched(mine: LabelTable, other: LabelTable) -> Index:
+    """For each row the one of the other table with the same label set, or −1."""
+    rows = counted(len(other))
+    columns = []
+    for name in sorted({*mine.names, *other.names}):
+        own, theirs = mine.columns.get(name), other.columns.get(name)
+        translated = _translated(theirs, own.vocabulary if own is not None else None, len(other))
+        rows = rows[translated[rows] >= 0]
+        columns.append((np.zeros(len(mine), np.int32) if own is None else own.codes, translated))
+    keys = combined([np.concatenate((own, theirs[rows])) for own, theirs in columns], len(mine) + len(rows))
+    own_keys, their_keys = keys[: len(mine)], keys[len(mine) :]
+    found = np.full(len(mine), -1, dtype=np.intp)
+    if len(rows):
+        order = np.argsort(their_keys)
+        places = order[np.minimum(np.searchsorted(their_keys, own_keys, sorter=order), len(rows) - 1)]
+        equal = their_keys[places] == own_keys
+        found[equal] = rows[places[equal]]
+    return found
+
+
+_NONE = Vocabulary()
+"""That of a label which no row has."""
+
+
+def _translated(column: Column | None, vocabulary: Vocabulary | None, size: int) -> Codes:
+    """A column's codes as those of another vocabulary, −1 where that does not know the value."""
+    if column is None:
+        return np.zeros(size, dtype=np.int32)
+    if column.vocabulary is vocabulary:
+        return column.codes
+    return column.each((vocabulary or _NONE).code, np.int32)
+
+
+_counted = [np.arange(1024)]
+"""The longest row of numbers that was needed; all others are its beginning, since many batches keep one."""
+
+
+def counted(size: int) -> Index:
+    """0, 1, 2 … up to a size; not to be written."""
+    longest = _counted[0]
+    if len(longest) < size:
+        longest = _counted[0] = np.arange(size)
+    return longest[:size]
 
 
 def repeated(ids: Index, size: int) -> int | None:
@@ -186,8 +284,8 @@ class Vec:
         return self.renamed(self.batch.group(WITHOUT_NAME), values)
 
 
-EMPTY = Vec(Batch([]), np.empty(0))
-WITHOUT_LABELS = Batch([NO_LABELS])
+EMPTY = Vec(Batch.of([]), np.empty(0))
+WITHOUT_LABELS = Batch.of([NO_LABELS])
 
 
 def single(value: float) -> Vec:
@@ -195,32 +293,6 @@ def single(value: float) -> Vec:
     return Vec(WITHOUT_LABELS, np.array([value], dtype=np.float64))
 
 
-def _numbered(results: Iterable[Labels]) -> Grouping:
-    numbers: dict[Labels, int] = {}
-    ids = np.array([numbers.setdefault(labels, len(numbers)) for labels in results], dtype=np.intp)
-    return Grouping(Batch(list(numbers)), ids, len(numbers) == len(ids))
-
-
-_Plan: TypeAlias = tuple[Shape, Callable[[tuple[str, ...]], tuple[str, ...]]]
-
-
-def _reduced(label_sets: Sequence[Labels], rule: LabelRule) -> Iterable[Labels]:
-    """Each label set reduced by the rule; the work per shape is done once."""
-    plans: dict[Shape, _Plan] = {}
-    for labels in label_sets:
-        plan = plans.get(labels.shape)
-        if plan is None:
-            plan = plans[labels.shape] = _plan(labels.shape, rule)
-        shape, pick = plan
-        yield labels if shape is labels.shape else shape.labels(pick(labels.values_))
-
-
-def _plan(shape: Shape, rule: LabelRule) -> _Plan:
-    places = [i for i, name in enumerate(shape.names) if (name in rule.names) == rule.keep]
-    target = Shape.of(tuple(shape.names[i] for i in places))
-    if len(places) > 1:
-        return target, itemgetter(*places)
-    if places:
-        place = places[0]
-        return target, lambda values: (values[place],)
-    return target, lambda values: ()
+def union(left: Batch, right: Batch, key: Hashable) -> Batch:
+    """The rows of both, which are distinct; ``key`` tells apart what is made of the same ones."""
+    return left.with_other(key, right, lambda mine, others: _as_it_is(joined((mine, others)))).keys

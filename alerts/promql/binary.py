@@ -7,14 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from alerts.promql.batch import EMPTY, METADATA, WITHOUT_NAME, Batch, Grouping, LabelRule, Vec, repeated
+from alerts.promql.batch import EMPTY, METADATA, Batch, Grouping, LabelRule, Vec, grouped, repeated, union
 from alerts.promql.errors import PromqlEvaluationError
 from alerts.promql.syntax import COMPARISONS, Binary, Matching
 from alerts.promql.values import Index
-from exporter.series import Labels
-
-_PAIRS_KEPT: Final = 1000
-"""Copied label sets that a batch remembers beyond twice its own size, so that values which come and go do not pile up."""
+from exporter.label_table import LabelRows, LabelTable, joined
 
 _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "+": np.add,
@@ -56,6 +53,8 @@ def sets(expr: Binary, left: Vec, right: Vec) -> Vec:
         return _union(left, right, expr.matching)
     if not len(left):
         return EMPTY
+    if not len(right):
+        return EMPTY if expr.op == "and" else left
     found = _found(left, right, expr.matching)
     return left.where(found if expr.op == "and" else ~found)
 
@@ -75,7 +74,7 @@ def _union(left: Vec, right: Vec, matching: Matching) -> Vec:
         right = right.where(~_found(right, left, matching))
     if not len(right):
         return left
-    batch = left.batch.remember(("union", matching), left.batch.labels + right.batch.labels)
+    batch = union(left.batch, right.batch, ("union", matching))
     return Vec(batch, np.concatenate((left.values, right.values)))
 
 
@@ -114,7 +113,7 @@ def _pairs(many: Vec, one: Vec, matching: Matching) -> tuple[Index, Index]:
     if not others.distinct:
         side = "left" if matching.many == "right" else "right"
         raise PromqlEvaluationError(
-            f"found duplicate series for the match group {others.keys.labels[repeated(others.ids, len(others.keys)) or 0]} on the {side} hand-side of "
+            f"found duplicate series for the match group {others.twice} on the {side} hand-side of "
             "the operation: many-to-many matching not allowed: matching labels must be unique on one side"
         )
     row_of_key = np.full(len(others.keys) + 1, -1, dtype=np.intp)  # the last one is for "no such key", −1
@@ -123,7 +122,7 @@ def _pairs(many: Vec, one: Vec, matching: Matching) -> tuple[Index, Index]:
     rows = np.flatnonzero(partner >= 0)
     if not matching.many and (twice := repeated(mine.ids[rows], len(mine.keys))) is not None:
         raise PromqlEvaluationError(
-            f"multiple matches for labels {mine.keys.labels[twice]}: many-to-one matching must be explicit (group_left/group_right)"
+            f"multiple matches for labels {mine.keys.at(twice)}: many-to-one matching must be explicit (group_left/group_right)"
         )
     return rows, partner[rows]
 
@@ -141,29 +140,19 @@ def _result_labels(many: Batch, one: Batch, matching: Matching, keep_name: bool)
 
 def _copied(many: Batch, one: Batch, include: tuple[str, ...], keep_name: bool) -> Grouping:
     """The many side's labels with those in ``include`` from the one side; what that side lacks is deleted."""
-    base = many.labels if keep_name else _row_labels(many.group(WITHOUT_NAME))
-    copied = _row_labels(one.group(LabelRule.by(include)))
-    known: dict[tuple[Labels, Labels], Labels] = many.root.memo.setdefault(("copied", include, keep_name), {})
-    if len(known) > 2 * len(many.root) + _PAIRS_KEPT:
-        known.clear()
-    result = []
-    for pair in zip(base, copied, strict=True):
-        labels = known.get(pair)
-        if labels is None:
-            own = {name: value for name, value in pair[0].items() if name not in include}
-            labels = known[pair] = Labels.of({**own, **pair[1]})
-        result.append(labels)
-    batch = many.remember(("copied rows", include, keep_name), result)
-    return batch.map("itself", lambda labels: labels)
+    gone = frozenset(include) if keep_name else METADATA.union(include)
 
+    def made(mine: LabelRows, others: LabelRows) -> Grouping:
+        own, copied = joined((mine,)).columns, joined((others,)).columns
+        columns = {name: column for name, column in own.items() if name not in gone}
+        return grouped(LabelTable(columns | {name: copied[name] for name in include if name in copied}, len(mine)))
 
-def _row_labels(grouping: Grouping) -> list[Labels]:
-    keys = grouping.keys.labels
-    return [keys[i] for i in grouping.ids.tolist()]
+    return many.with_other(("copied", include, keep_name), one, made)
 
 
 def _ambiguous(grouping: Grouping, matching: Matching) -> Batch:
-    twice = grouping.keys.labels[repeated(grouping.ids, len(grouping.keys)) or 0]
     if not matching.many:
         return grouping.batch()
-    raise PromqlEvaluationError(f"multiple matches for labels {twice}: grouping labels must ensure unique matches")
+    raise PromqlEvaluationError(
+        f"multiple matches for labels {grouping.twice}: grouping labels must ensure unique matches"
+    )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
-from alerts.promql.batch import EMPTY, Batch, Vec, single
+from alerts.promql.batch import EMPTY, Batch, Grouping, Vec, grouped, single
 from alerts.promql.errors import PromqlEvaluationError
 from alerts.promql.syntax import Expr, Selector
 from alerts.promql.values import Floats
+from exporter.label_table import Column, LabelTable, Vocabulary
 from exporter.series import METRIC_NAME, Labels, MatcherError, compile_regex
 
 
@@ -90,7 +91,7 @@ def absent(argument: Expr, present: bool) -> Vec:
     if present:
         return EMPTY
     labels = _fixed_labels(argument) if isinstance(argument, Selector) else {}
-    return Vec(Batch([Labels.of(labels)]), single(1.0).values)
+    return Vec(Batch.of([Labels.of(labels)]), single(1.0).values)
 
 
 def _fixed_labels(selector: Selector) -> dict[str, str]:
@@ -124,12 +125,12 @@ def label_replace(vec: Vec, target: str, replacement: str, source: str, pattern:
     except MatcherError as error:
         raise PromqlEvaluationError(f"label_replace: {error}") from error
 
-    def replaced(labels: Labels) -> Labels:
-        match = regex.fullmatch(labels.get(source, ""))
-        return labels if match is None else Labels.of({**labels, target: _expanded(replacement, match)})
+    def replaced(value: str) -> str | None:
+        match = regex.fullmatch(value)
+        return None if match is None else _expanded(replacement, match)
 
     key = ("label_replace", target, replacement, source, pattern)
-    return vec.renamed(vec.batch.map(key, lambda label_sets: map(replaced, label_sets)))
+    return vec.renamed(vec.batch.map(key, lambda table: _with_target(table, target, (source,), replaced)))
 
 
 def _expanded(template: str, match: re.Match[str]) -> str:
@@ -146,10 +147,20 @@ def _expanded(template: str, match: re.Match[str]) -> str:
 def label_join(vec: Vec, target: str, separator: str, sources: Sequence[str]) -> Vec:
     """Sets ``target`` to the values of the sources joined; an empty result removes it."""
 
-    def joined(label_sets: Iterable[Labels]) -> Iterable[Labels]:
-        return (
-            Labels.of({**labels, target: separator.join(labels.get(name, "") for name in sources)})
-            for labels in label_sets
-        )
+    def joined(*values: str) -> str:
+        return separator.join(values)
 
-    return vec.renamed(vec.batch.map(("label_join", target, separator, tuple(sources)), joined))
+    key = ("label_join", target, separator, tuple(sources))
+    return vec.renamed(vec.batch.map(key, lambda table: _with_target(table, target, sources, joined)))
+
+
+def _with_target(table: LabelTable, target: str, sources: Sequence[str], value: Callable[..., str | None]) -> Grouping:
+    """The target label of every row made of the sources' values, or left as it is where that gives None."""
+    there = [name for name in sources if name in table.columns]
+    ids, first = table.numbered(there)
+    distinct = {name: column.values for name, column in table.take(first, there).columns.items()}
+    rows = [[distinct[name][i] if name in distinct else "" for name in sources] for i in range(len(first))]
+    words, known = Vocabulary(), table.columns.get(target)
+    before = np.zeros(len(table), np.int32) if known is None else known.each(words.add, np.int32)
+    made = np.array([-1 if (text := value(*row)) is None else words.add(text) for row in rows], dtype=np.int32)[ids]
+    return grouped(table.having(target, Column(np.where(made < 0, before, made), words)))

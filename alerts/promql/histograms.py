@@ -58,8 +58,9 @@ def _bounds(batch: Batch) -> Floats:
     """The upper bound of each row, NaN where it has none."""
     of_root: Floats | None = batch.root.memo.get(BUCKET)
     if of_root is None:
-        bounds = [_bound(labels.get(BUCKET, "")) for labels in batch.root.labels]
-        of_root = batch.root.memo[BUCKET] = np.array(bounds, dtype=np.float64)
+        column = batch.root.column(BUCKET)
+        of_root = np.full(len(batch.root), math.nan) if column is None else column.each(_bound, np.float64)
+        batch.root.memo[BUCKET] = of_root
     return of_root if batch.index is None else of_root[batch.index]
 
 

@@ -9,7 +9,8 @@ from alerts.promql.batch import Batch, Vec
 from alerts.promql.syntax import Edge, Selector, Subquery
 from alerts.promql.values import Times
 from alerts.promql.windows import Columns, Windows, stacked
-from exporter.series import Labels, LatestStore, SeriesStore
+from exporter.label_table import LabelRows, LabelTable, LatestStore
+from exporter.series import Labels, SeriesStore
 
 _BATCHES_KEPT: Final = 1024
 
@@ -20,18 +21,28 @@ class Reader:
     def __init__(self, store: SeriesStore, lookback_ms: int) -> None:
         self.store = store
         self.lookback_ms = lookback_ms
-        self._batches: dict[Hashable, Batch] = {}
+        self._batches: dict[Hashable, tuple[LabelTable, Batch]] = {}
+        self._listed: dict[Hashable, Batch] = {}
 
-    def batch(self, key: Hashable, labels: list[Labels]) -> Batch:
-        """The batch of what this key selects: the one of the last time if the label sets are the same, a part of it if some have gone."""
-        known = self._batches.get(key)
-        if known is not None and known.labels == labels:
-            return known
-        if len(self._batches) >= _BATCHES_KEPT:
-            self._batches.clear()
-        part = known.root.part(labels) if known is not None else None
-        batch = self._batches[key] = Batch(labels) if part is None else part
-        return batch
+    def batch(self, key: Hashable, rows: LabelRows) -> Batch:
+        """The batch of what this key selects: of the root of the last time if the table is the same, whatever rows of it these are."""
+        table, root = self._batches.get(key, (None, None))
+        if root is None or table is not rows.table:
+            if root is None or not root.table.same(rows.table):
+                root = Batch(rows.table)
+            if len(self._batches) >= _BATCHES_KEPT:
+                self._batches.clear()
+            self._batches[key] = rows.table, root
+        return root if rows.index is None else root.take(rows.index)
+
+    def listed(self, key: Hashable, labels: list[Labels]) -> Batch:
+        """The batch of these label sets that this key selects: the one of the last time if they are the same."""
+        known = self._listed.get(key)
+        if known is None or known.labels != labels:
+            if len(self._listed) >= _BATCHES_KEPT:
+                self._listed.clear()
+            known = self._listed[key] = Batch.of(labels)
+        return known
 
 
 class Source:
@@ -64,7 +75,7 @@ class Source:
             start = first - (selector.range_ms or self._reader.lookback_ms) + 1
             columns = self._columns[selector] = Columns(
                 self._reader.store.select(selector.matchers, start, last),
-                lambda labels: self._reader.batch(selector.matchers, labels),
+                lambda labels: self._reader.listed(selector.matchers, labels),
                 keep_stale=not selector.range_ms,
             )
         return columns
@@ -74,8 +85,8 @@ class Source:
         store, lookback_ms = self._reader.store, self._reader.lookback_ms
         end = self.moment(selector, at_ms)
         if self._first_ms == self._last_ms and isinstance(store, LatestStore):
-            labels, values, timestamps = store.select_latest(selector.matchers, end, lookback_ms)
-            return Vec(self._reader.batch(selector.matchers, labels), values), timestamps
+            rows, values, timestamps = store.select_latest(selector.matchers, end, lookback_ms)
+            return Vec(self._reader.batch(selector.matchers, rows), values), timestamps
         batch, values, timestamps = self.columns(selector).latest(end, lookback_ms)
         return Vec(batch, values), timestamps
 
@@ -113,7 +124,7 @@ class InnerSteps:
             if vec is None:
                 vec = self._known[at_ms] = evaluate(at_ms)
             steps.append((at_ms, vec))
-        return stacked(steps, lambda labels: self._reader.batch(self._subquery, labels), start_ms, end_ms)
+        return stacked(steps, lambda rows: self._reader.batch(self._subquery, rows), start_ms, end_ms)
 
 
 def first_step(after_ms: int, step_ms: int) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
-from alerts.promql.batch import Batch, Vec
+from alerts.promql.batch import Batch, Vec, counted, grouped
 from alerts.promql.values import Floats, Index, Mask, Times
+from exporter.label_table import LabelRows, LabelTable, joined
 from exporter.series import Labels, Series, is_stale
 
 
@@ -92,28 +94,34 @@ class Columns:
 
 
 def stacked(
-    steps: Sequence[tuple[int, Vec]], batch_of: Callable[[list[Labels]], Batch], start_ms: int, end_ms: int
+    steps: Sequence[tuple[int, Vec]], batch_of: Callable[[LabelRows], Batch], start_ms: int, end_ms: int
 ) -> Windows:
-    """Vectors at ascending moments (milliseconds) as one run of samples per label set."""
-    numbers: dict[Labels, int] = {}
-    of_root: dict[int, Index] = {}
+    """Vectors at ascending moments (milliseconds) as one run of samples per label set; ``batch_of`` gives the batch of these."""
+    steps = [(at, vec) for at, vec in steps if len(vec)]
+    roots = list({id(vec.batch.root): vec.batch.root for _, vec in steps}.values())
+    table, numbers = _together([root.table for root in roots])
+    of_root = {id(root): ids for root, ids in zip(roots, numbers, strict=True)}
     owners: list[Index] = [np.empty(0, np.intp)]
     for _, vec in steps:
-        root = vec.batch.root
-        ids = of_root.get(id(root))
-        if ids is None:
-            ids = of_root[id(root)] = np.array(
-                [numbers.setdefault(one, len(numbers)) for one in root.labels], dtype=np.intp
-            )
-        owners.append(ids if vec.batch.index is None else ids[vec.batch.index])
+        ids, index = of_root[id(vec.batch.root)], vec.batch.index
+        owners.append(ids if index is None else ids[index])
     owner = np.concatenate(owners)
     order = np.argsort(owner, kind="stable")
     times = np.repeat(np.array([at for at, _ in steps], dtype=np.int64), [len(vec) for _, vec in steps])
     values = np.concatenate([np.empty(0), *(vec.values for _, vec in steps)])
-    counts = np.bincount(owner, minlength=len(numbers))
+    counts = np.bincount(owner, minlength=len(table))
     present = counts > 0
-    labels = [one for one, there in zip(numbers, present.tolist(), strict=True) if there]
-    return Windows(batch_of(labels), times[order], values[order], _starts(counts[present]), start_ms, end_ms)
+    rows = LabelRows(table, None if present.all() else np.flatnonzero(present))
+    return Windows(batch_of(rows), times[order], values[order], _starts(counts[present]), start_ms, end_ms)
+
+
+def _together(tables: Sequence[LabelTable]) -> tuple[LabelTable, list[Index]]:
+    """A table with every label set of these once, and for each of them where its rows are there."""
+    if len(tables) == 1:
+        return tables[0], [counted(len(tables[0]))]
+    grouping = grouped(joined([LabelRows(table) for table in tables]))
+    ends = accumulate(len(table) for table in tables)
+    return grouping.keys.table, [grouping.ids[end - len(table) : end] for table, end in zip(tables, ends, strict=True)]
 
 
 def _starts(counts: Index) -> Index:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from exporter.blocks import LabelSets
+from exporter.label_table import Column, LabelRows, LabelTable, Vocabulary
 from exporter.series import METRIC_NAME, Labels, Matcher
 
 Index = npt.NDArray[np.intp]
@@ -26,19 +25,18 @@ _REMEMBERED = 256
 
 @dataclass(slots=True, eq=False)
 class Selection:
-    """The columns that some matchers select and their label sets, in the same order."""
+    """The columns that some matchers select and their label sets, in the same order; both stay what they are when columns are freed and given away."""
 
     columns: Index
-    labels: list[Labels]
-    seen: tuple[Bool, list[Labels]] | None = field(default=None)
+    rows: LabelRows
+    seen: tuple[Bool, LabelRows] | None = field(default=None)
 
-    def where(self, mask: Bool) -> list[Labels]:
-        """The label sets where the mask is true: the same list as long as the mask is the same."""
+    def where(self, mask: Bool) -> LabelRows:
+        """The label sets where the mask is true: the same object as long as the mask is the same."""
         if mask.all():
-            return self.labels
+            return self.rows
         if self.seen is None or not np.array_equal(self.seen[0], mask):
-            labels = self.labels
-            self.seen = (mask, [labels[i] for i in np.flatnonzero(mask).tolist()])
+            self.seen = (mask, LabelRows(self.rows.table, np.flatnonzero(mask)))
         return self.seen[1]
 
 
@@ -46,18 +44,13 @@ class Columns:
     """Columns of one family and writer. A freed column is given to the next new series."""
 
     def __init__(self, constant: Iterable[tuple[str, str]]) -> None:
-        """``constant`` are the labels (two or more) that every series named by a LabelSets row has besides: the metric's name and the cluster."""
-        pairs = tuple(constant)
-        self._names = tuple(name for name, _ in pairs)
-        self._values = tuple(value for _, value in pairs)
-        self._layouts: dict[tuple[str, ...], tuple[tuple[str, ...], Callable[[tuple[str, ...]], tuple[str, ...]]]] = {}
-        self._constant = dict(pairs)
+        """``constant`` are the labels that every series named by a LabelSets row has besides: the metric's name and the cluster."""
+        self._constant = dict(constant)
+        self._constant_words: dict[str, Vocabulary] = {name: Vocabulary() for name in self._constant}
         self._places: dict[tuple[str, ...] | None, dict[Hashable, int]] = {}
         self._shapes: list[tuple[str, ...] | None] = []
         self._keys: list[Hashable | None] = []
         """By column what its origin is made of; a key of None is a free column."""
-        self._labels: list[Labels | None] = []
-        """By column; made when something first selects the series, since many are only kept to be looked at."""
         self._free: list[int] = []
         self._of_sets: WeakKeyDictionary[LabelSets, Index] = WeakKeyDictionary()
         self._coded: dict[str, _Coded] = {}
@@ -65,11 +58,11 @@ class Columns:
 
     def __len__(self) -> int:
         """Columns that were ever needed at once; freed ones are among them."""
-        return len(self._labels)
+        return len(self._keys)
 
     @property
     def used(self) -> int:
-        return len(self._labels) - len(self._free)
+        return len(self._keys) - len(self._free)
 
     def origins(self) -> Iterator[Origin]:
         """Of every series, by column; free ones are passed over."""
@@ -116,36 +109,14 @@ class Columns:
             column = self._free.pop()
             self._shapes[column], self._keys[column] = names, key
         else:
-            column = len(self._labels)
-            self._labels.append(None)
+            column = len(self._keys)
             self._shapes.append(names)
             self._keys.append(key)
         places[key] = column
         for name, coded in self._coded.items():
-            coded.set(column, self._value(column, name))
+            coded.set(column, *self._values(name, (column,)))
         self._selections.clear()
         return column
-
-    def _labels_of(self, column: int) -> Labels:
-        labels = self._labels[column]
-        if labels is None:
-            labels = self._labels[column] = self._whole(self._shapes[column], self._keys[column])
-        return labels
-
-    def _whole(self, names: tuple[str, ...] | None, key: Any) -> Labels:
-        if names is None:
-            assert isinstance(key, Labels)
-            return key
-        layout = self._layouts.get(names)
-        if layout is None:
-            layout = self._layouts[names] = self._layout(names)
-        return Labels.row(layout[0], layout[1]((*key, *self._values)))
-
-    def _layout(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[tuple[str, ...]], tuple[str, ...]]]:
-        """The sorted label names, and what puts a row's values followed by the constant ones in their order."""
-        every = (*names, *self._names)
-        order = sorted(range(len(every)), key=every.__getitem__)
-        return tuple(every[i] for i in order), itemgetter(*order)
 
     def free(self, columns: Index) -> None:
         """Forgets these series; nothing of theirs may be left in the table."""
@@ -155,7 +126,7 @@ class Columns:
         freed[columns] = True
         for column in columns.tolist():
             del self._places[self._shapes[column]][self._keys[column]]
-            self._labels[column] = self._shapes[column] = self._keys[column] = None
+            self._shapes[column] = self._keys[column] = None
         self._free += columns.tolist()
         for sets in [sets for sets, of_set in self._of_sets.items() if freed[of_set].any()]:
             del self._of_sets[sets]
@@ -177,60 +148,91 @@ class Columns:
         for matcher in matchers:
             mask &= self._code(matcher.name).matching(matcher, len(self))
         columns = np.flatnonzero(mask)
-        return Selection(columns, [self._labels_of(c) for c in columns.tolist()])
+        table = LabelTable({name: self._column(name, columns) for name in self._names()}, len(columns))
+        return Selection(columns, LabelRows(table))
+
+    def _names(self) -> set[str]:
+        """The labels that series here have."""
+        names = {name for shape in self._places if shape is not None for name in shape}
+        whole = {key.shape for key in self._places.get(None, {}) if isinstance(key, Labels)}
+        return names.union(self._constant, *(shape.names for shape in whole))
+
+    def _column(self, name: str, columns: Index) -> Column:
+        """A label of these columns as it is now."""
+        if self._is_constant(name):
+            words = self._constant_words[name]
+            return Column.constant(words.add(self._constant[name]), words, len(columns))
+        return self._code(name).column(columns, len(self))
+
+    def _is_constant(self, name: str) -> bool:
+        """Whether every series has the same value of this label."""
+        return name in self._constant and not any(shape is None or name in shape for shape in self._places)
 
     def _code(self, name: str) -> _Coded:
         coded = self._coded.get(name)
         if coded is None:
-            coded = self._coded[name] = _Coded()
-            for column in range(len(self)):
-                coded.set(column, self._value(column, name))
+            coded = self._coded[name] = _Coded(self._values(name, range(len(self))))
         return coded
 
-    def _value(self, column: int, name: str) -> str:
-        """A label's value of one series, "" where it has no such label or the column is free."""
-        names, key = self._shapes[column], self._keys[column]
-        if isinstance(key, Labels):
-            return key.get(name, "")
-        if names is not None and name in names:
-            assert isinstance(key, tuple)
-            return str(key[names.index(name)])
-        return self._constant.get(name, "") if key is not None else ""
+    def _values(self, name: str, columns: Iterable[int]) -> Iterator[str]:
+        """A label's value in each of these columns, "" where the series has no such label or the column is free."""
+        constant = self._constant.get(name, "")
+        last, place = None, -1
+        for column in columns:
+            names, key = self._shapes[column], self._keys[column]
+            if names is not last:
+                last, place = names, names.index(name) if names is not None and name in names else -1
+            if isinstance(key, Labels):
+                yield key.get(name, "")
+            elif isinstance(key, tuple):
+                yield key[place] if place >= 0 else constant
+            else:
+                yield ""
 
 
 class _Coded:
-    """One label's value of every column as a number, so that a matcher looks at each distinct value once."""
+    """One label's value of every column as a number, so that a matcher looks at each distinct value once and label sets need no objects."""
 
-    def __init__(self) -> None:
-        self._codes: npt.NDArray[np.int32] = np.zeros(64, dtype=np.int32)
-        self._values: list[str] = []
-        self._code_of: dict[str, int] = {}
+    def __init__(self, values: Iterable[str]) -> None:
+        """``values`` by column."""
+        self._words = Vocabulary()
+        self._codes = np.array([self._words.add(value) for value in values], dtype=np.int32)
+        self._shown = 0
+        """So many codes, from the first on, somebody else may be looking at: these are copied before one changes."""
         self._matched: dict[Matcher, list[bool]] = {}
 
     def __len__(self) -> int:
-        """Values that were ever seen."""
-        return len(self._values)
+        """Values that were ever seen, "" among them."""
+        return len(self._words)
 
     def set(self, column: int, value: str) -> None:
-        code = self._code_of.get(value)
-        if code is None:
-            code = self._code_of[value] = len(self._values)
-            self._values.append(value)
+        code = self._words.add(value)
         if column >= len(self._codes):
-            self._codes = np.concatenate((self._codes, np.zeros_like(self._codes)))
+            self._codes = np.concatenate((self._codes, np.zeros(max(64, len(self._codes)), np.int32)))
+            self._shown = 0
+        elif column < self._shown:
+            self._codes = self._codes.copy()
+            self._shown = 0
         self._codes[column] = code
+
+    def column(self, columns: Index, size: int) -> Column:
+        """The codes of these columns (ascending, distinct) of the first ``size``; they stay what they are."""
+        if len(columns) < size:
+            return Column(self._codes[columns], self._words)
+        self._shown = max(self._shown, size)
+        return Column(self._codes[:size], self._words)
 
     def matching(self, matcher: Matcher, columns: int) -> Bool:
         codes = self._codes[:columns]
         if matcher.op == "=":
-            equal: Bool = codes == self._code_of.get(matcher.value, -1)
+            equal: Bool = codes == self._words.code(matcher.value)
             return equal
         known = self._matched.get(matcher)
         if known is None:
             if len(self._matched) >= _REMEMBERED:
                 self._matched.clear()
             known = self._matched[matcher] = []
-        known += [matcher.matches(value) for value in self._values[len(known) :]]
+        known += [matcher.matches(value) for value in self._words.values[len(known) :]]
         return np.array(known, dtype=np.bool_)[codes]
 
 

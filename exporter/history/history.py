@@ -15,10 +15,11 @@ import numpy.typing as npt
 from exporter.blocks import Block
 from exporter.history import checkpoint
 from exporter.history.checkpoint import SavedTable
-from exporter.history.columns import Columns, constant_labels
+from exporter.history.columns import Columns, Selection, constant_labels
 from exporter.history.errors import CheckpointError, NotKept
 from exporter.history.narrow import ABSENT
 from exporter.history.table import NO_COLUMNS, Table
+from exporter.label_table import Index, LabelRows, LabelTable, joined
 from exporter.series import METRIC_NAME, Labels, Matcher, Series
 
 LOOKBACK_S: Final = 300.0
@@ -27,6 +28,8 @@ SLACK_S: Final = 30.0
 """Every family is kept for a little more: a rule may be evaluated for a moment somewhat before the newest sample."""
 _SWEEP_MS: Final = 60_000
 _COMPACT_FROM: Final = 64
+_JOINS_KEPT: Final = 256
+"""Lists of matchers that several tables answer, with the table made of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,14 @@ class _Writer:
 class History:
     """Series by family, each for as long as it is asked for. All methods may be called from any thread; an answer never holds half of an append.
 
-    It is a ``LatestStore`` (exporter/series.py).
+    It is a ``LatestStore`` (exporter/label_table.py).
     """
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._retention_ms: dict[str, int] = {}
         self._tables: dict[str, dict[_Writer, Table]] = {}
+        self._joins: dict[tuple[Matcher, ...], _Join] = {}
         self._refused = 0
         self._swept_ms = 0
 
@@ -77,6 +81,7 @@ class History:
                 name: round((max(seconds, LOOKBACK_S) + SLACK_S) * 1000) for name, seconds in requirements.items()
             }
             self._tables = {name: tables for name, tables in self._tables.items() if name in self._retention_ms}
+            self._joins.clear()
             for name, tables in self._tables.items():
                 for table in tables.values():
                     table.retention_ms = self._retention_ms[name]
@@ -180,10 +185,11 @@ class History:
 
     def select_latest(
         self, matchers: Sequence[Matcher], at_ms: int, lookback_ms: int
-    ) -> tuple[list[Labels], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    ) -> tuple[LabelRows, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Label sets, values and timestamps of the newest samples in (at − lookback, at]; series that ended by then are left out.
 
-        Raises NotKept as ``select`` does. The list is the same object as long as the same series of one table answer; it must not be changed.
+        Raises NotKept as ``select`` does. The rows are of the same table as long as the same series can answer, and the same object as long as the same
+        ones of one writer do.
         """
         answers: list[_Latest] = []
         sources = 0
@@ -192,15 +198,21 @@ class History:
                 selection = table.columns.select(rest)
                 newest = table.latest(selection.columns, at_ms, lookback_ms)
                 if newest is not None:
-                    time, values, alive = newest
-                    labels = selection.where(alive)
-                    values = values if labels is selection.labels else values[alive]
-                    answers.append((labels, values, np.full(len(labels), time, np.int64)))
+                    answers.append(_Latest(selection, *newest))
                     sources += writer.source is not None
-        if len(answers) == 1:
-            return answers[0]
-        joined = _joined(answers)
-        return _newest(*joined) if sources else joined
+            if len(answers) == 1:
+                return answers[0].alone()
+            join = self._join(tuple(matchers), [answer.selection for answer in answers])
+        return join.newest(answers) if sources else join.all(answers)
+
+    def _join(self, matchers: tuple[Matcher, ...], selections: list[Selection]) -> _Join:
+        """What is known of these selections together, from the last time if they are the same."""
+        join = self._joins.get(matchers)
+        if join is None or join.selections != selections:
+            if len(self._joins) >= _JOINS_KEPT:
+                self._joins.clear()
+            join = self._joins[matchers] = _Join(selections)
+        return join
 
     def _matching(self, matchers: Sequence[Matcher]) -> Iterator[tuple[str, _Writer, Table, tuple[Matcher, ...]]]:
         """The tables that can have such series, with the matchers that are left to ask of them."""
@@ -284,7 +296,57 @@ class History:
         return Table.restored(columns, 0, saved.chunks)
 
 
-_Latest = tuple[list[Labels], npt.NDArray[np.float64], npt.NDArray[np.int64]]
+_Answer = tuple[LabelRows, npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Latest:
+    """The newest row of one table: of each selected column its value, and whether that is a sample."""
+
+    selection: Selection
+    time: int
+    values: npt.NDArray[np.float64]
+    alive: npt.NDArray[np.bool_]
+
+    def alone(self) -> _Answer:
+        rows = self.selection.where(self.alive)
+        values = self.values if rows is self.selection.rows else self.values[self.alive]
+        return rows, values, np.full(len(rows), self.time, np.int64)
+
+
+class _Join:
+    """The series of several tables, one after the other."""
+
+    def __init__(self, selections: list[Selection]) -> None:
+        self.selections = selections
+        self._whole = joined([selection.rows for selection in selections])
+        self._distinct: tuple[LabelTable, Index] | None = None
+
+    def all(self, answers: Sequence[_Latest]) -> _Answer:
+        """What is alive; no label set is in two of the tables."""
+        rows, values, times = _alive(answers)
+        return LabelRows(self._whole, None if len(rows) == len(self._whole) else rows), values, times
+
+    def newest(self, answers: Sequence[_Latest]) -> _Answer:
+        """Each label set that is alive somewhere once, in the order of their first writers, with its newest sample; of equally new ones the first writer's."""
+        rows, values, times = _alive(answers)
+        if self._distinct is None:
+            numbers, first = self._whole.numbered(self._whole.names)
+            self._distinct = self._whole.take(first, self._whole.names), numbers
+        table, numbers = self._distinct
+        mine = numbers[rows]
+        newest_first = np.lexsort((-times, mine))
+        best = newest_first[np.unique(mine[newest_first], return_index=True)[1]]
+        best = best[np.argsort(np.unique(mine, return_index=True)[1])]
+        return LabelRows(table, mine[best]), values[best], times[best]
+
+
+def _alive(answers: Sequence[_Latest]) -> tuple[Index, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Places, values and times of the samples in all answers one after the other."""
+    alive = np.concatenate([np.zeros(0, np.bool_), *(answer.alive for answer in answers)])
+    values = np.concatenate([np.zeros(0), *(answer.values for answer in answers)])
+    times = np.repeat(np.array([a.time for a in answers], dtype=np.int64), [len(a.alive) for a in answers])
+    return np.flatnonzero(alive), values[alive], times[alive]
 
 
 def _columns(name: str, writer: _Writer) -> Columns:
@@ -308,18 +370,19 @@ def _interrupt(table: Table, now_ms: int) -> bool:
 
 def _in_range(table: Table, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Series]:
     selection = table.columns.select(matchers)
-    if not selection.labels:
+    if not len(selection.columns):
         return []
+    labels = selection.rows.table.labels()
     times, bits = table.range(selection.columns, start_ms, end_ms)
     present = bits != ABSENT
     values = bits.view(np.float64)
     if present.all():
-        return [Series(one, times, values[i]) for i, one in enumerate(selection.labels)] if len(times) else []
+        return [Series(one, times, values[i]) for i, one in enumerate(labels)] if len(times) else []
     whole = present.all(axis=1)
     some = present.any(axis=1)
     return [
         Series(one, times, values[i]) if whole[i] else Series(one, times[present[i]], values[i][present[i]])
-        for i, one in enumerate(selection.labels)
+        for i, one in enumerate(labels)
         if some[i]
     ]
 
@@ -334,21 +397,3 @@ def _merged(series: list[Series]) -> list[Series]:
             one = Series(one.labels, times, np.concatenate((known.values, one.values))[places])
         by_labels[one.labels] = one
     return list(by_labels.values())
-
-
-def _joined(answers: Sequence[_Latest]) -> _Latest:
-    labels = [one for answer in answers for one in answer[0]]
-    values = np.concatenate([np.zeros(0), *(answer[1] for answer in answers)])
-    return labels, values, np.concatenate([np.zeros(0, np.int64), *(answer[2] for answer in answers)])
-
-
-def _newest(labels: list[Labels], values: npt.NDArray[np.float64], times: npt.NDArray[np.int64]) -> _Latest:
-    """Each label set once, with its newest sample."""
-    best: dict[Labels, int] = {}
-    for place, one in enumerate(labels):
-        if one not in best or times[place] > times[best[one]]:
-            best[one] = place
-    if len(best) == len(labels):
-        return labels, values, times
-    places = list(best.values())
-    return list(best), values[places], times[places]

@@ -26,10 +26,8 @@ def test_equal_label_sets_are_one_object(one: dict[str, str], other: dict[str, s
     assert pickle.loads(pickle.dumps(first)) is first and copy.deepcopy(first) is first
 
 
-def test_rows_in_any_order_and_with_empty_values() -> None:
-    assert Labels.row(("b", "a"), ("2", "1")) is Labels.row(("a", "b"), ("1", "2")) is Labels.of({"a": "1", "b": "2"})
-    assert Labels.row(("a", "b"), ("1", "")) is Labels.of({"a": "1"})
-    assert Labels.of() is NO_LABELS and NO_LABELS.name == ""
+def test_without_labels() -> None:
+    assert Labels.of({"a": ""}) is Labels.of() is NO_LABELS and NO_LABELS.name == ""
 
 
 def test_text_and_order() -> None:

@@ -15,6 +15,7 @@ from alerts.promql.evaluate import Evaluator, evaluate, evaluate_range
 from alerts.promql.parse import parse
 from alerts.promql.store import MemoryStore
 from alerts.promql.values import Matrix, Scalar, String, Vector
+from exporter.label_table import LabelRows
 from exporter.series import STALE_NAN, Labels, Matcher, Series, is_stale
 
 NAN, INF = math.nan, math.inf
@@ -505,10 +506,10 @@ class Latest(MemoryStore):
 
     def select_latest(
         self, matchers: Sequence[Matcher], at_ms: int, lookback_ms: int
-    ) -> tuple[list[Labels], np.ndarray, np.ndarray]:
+    ) -> tuple[LabelRows, np.ndarray, np.ndarray]:
         found = [s for s in super().select(matchers, at_ms - lookback_ms + 1, at_ms) if not is_stale(s.values)[-1]]
         return (
-            [s.labels for s in found],
+            LabelRows.of([s.labels for s in found]),
             np.array([s.values[-1] for s in found]),
             np.array([s.timestamps[-1] for s in found], dtype=np.int64),
         )

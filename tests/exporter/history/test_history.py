@@ -12,7 +12,8 @@ import pytest
 from exporter.blocks import NO_LABELS, Block, LabelSets
 from exporter.history import History, NotKept
 from exporter.history.columns import Columns
-from exporter.series import STALE_NAN, Labels, LatestStore, Matcher, is_stale
+from exporter.label_table import LatestStore
+from exporter.series import STALE_NAN, Labels, Matcher, is_stale
 
 UP, LAG = "kafka_broker_up", "kafka_consumergroup_lag"
 
@@ -197,10 +198,68 @@ def test_a_freed_column_is_selected_no_more_and_given_to_the_next_series() -> No
     everything = columns.select(())
     assert columns.select(()) is everything
     columns.free(np.array([0]))
-    assert [labels["broker"] for labels in columns.select(()).labels] == ["2"]
+    assert [labels["broker"] for labels in columns.select(()).rows] == ["2"]
     assert columns.of_sets(three).tolist() == [0]
     assert columns.of_sets(one).tolist() == [2]
-    assert [labels["broker"] for labels in columns.select((Matcher("broker", "!=", "2"),)).labels] == ["3", "1"]
+    assert [labels["broker"] for labels in columns.select((Matcher("broker", "!=", "2"),)).rows] == ["3", "1"]
+
+
+def test_an_answer_stays_what_it_is_when_its_columns_are_freed_and_given_to_others() -> None:
+    store = history(330)
+    first, second = block(UP, {"1": 1, "2": 2, "3": 3}), block(UP, {"3": 3})
+    store.append("c", [first], 1_000)
+    everything, some = (
+        store.select_latest(name(UP, *more), 1_000, 300_000)[0] for more in ((), (Matcher("broker", "!=", "2"),))
+    )
+    for step in range(60):
+        store.append("c", [second], 16_000 + 15_000 * step)
+    held = store.select_latest(name(UP), 1_000_000, 300_000)[0]
+    store.append("c", [block(UP, {"new": 4, "3": 3, "newer": 5})], 1_000_000)
+    assert [one["broker"] for one in store.select_latest(name(UP), 1_000_000, 300_000)[0]] == ["newer", "new", "3"]
+    assert [one["broker"] for one in everything] == ["1", "2", "3"]
+    assert [one["broker"] for one in some] == ["1", "3"]
+    assert [one["broker"] for one in held] == ["3"]
+
+
+def test_codes_that_somebody_looks_at_are_copied_before_one_changes() -> None:
+    columns = Columns((("__name__", UP), ("cluster", "c")))
+    columns.of_sets(LabelSets(("broker",), [(b,) for b in "1234"]))
+    before = columns.select(()).rows
+    columns.free(np.array([1, 2]))
+    columns.of_sets(LabelSets(("broker", "rack"), [("5", "x"), ("6", "y")]))
+    after = columns.select(()).rows
+    assert [one["broker"] for one in before] == ["1", "2", "3", "4"]
+    assert [(one["broker"], one.get("rack")) for one in after] == [("1", None), ("6", "y"), ("5", "x"), ("4", None)]
+
+
+def test_the_rows_are_of_one_table_as_long_as_the_same_series_can_answer() -> None:
+    store = history()
+    for at, rows in ((1_000, {"1": 1, "2": 2}), (2_000, {"1": 1}), (3_000, {"1": 1})):
+        store.append("c", [block(UP, rows)], at)
+    both, one, again = (store.select_latest(name(UP), at, 300_000)[0] for at in (1_000, 2_000, 3_000))
+    assert both.table is one.table and again is one and (len(both), len(one)) == (2, 1)
+    for at in (1_000, 2_000):
+        store.append("d", [block(UP, {"7": 1, "8": 1}), block(LAG, {"7": 1})], at)
+    together, fewer = (store.select_latest(name(UP), at, 300_000)[0] for at in (1_000, 2_000))
+    assert together.table is fewer.table
+    assert [(labels["cluster"], labels["broker"]) for labels in fewer] == [("c", "1"), ("d", "7"), ("d", "8")]
+    store.append("d", [block(UP, {"7": 1, "9": 1})], 3_000)
+    assert [labels["broker"] for labels in store.select_latest(name(UP), 3_000, 300_000)[0]] == ["1", "7", "9"]
+    assert [labels["broker"] for labels in fewer] == ["1", "7", "8"]
+
+
+def test_of_several_rules_that_write_one_series_the_newest_sample_counts_in_the_first_one_s_place() -> None:
+    store = History()
+    store.keep({"x:rate": 600})
+    a, b, c = (Labels.of({"__name__": "x:rate", "cluster": cluster}) for cluster in "abc")
+    store.append_series("x:rate", [(a, 1), (b, 2)], 1_000, source="old")
+    store.append_series("x:rate", [(c, 3), (a, 4)], 2_000, source="new")
+    store.append_series("x:rate", [(b, 5), (c, 6)], 1_500, source="third")
+    labels, values, times = store.select_latest(name("x:rate"), 2_000, 300_000)
+    assert (list(labels), values.tolist(), times.tolist()) == ([a, b, c], [4, 5, 3], [2_000, 1_500, 2_000])
+    store.append_series("x:rate", [(b, 7)], 3_000, source="new")
+    labels, values, _ = store.select_latest(name("x:rate"), 3_000, 300_000)
+    assert (list(labels), values.tolist()) == ([a, b, c], [1, 7, 6])
 
 
 def test_several_blocks_of_a_family_are_one_moment() -> None:
@@ -235,7 +294,7 @@ def test_no_label_set_comes_twice_when_another_rule_goes_on_writing_it() -> None
     (series,) = store.select(name("x:rate"), 0, 9_000)
     assert (series.timestamps.tolist(), series.values.tolist()) == ([1_000, 2_000], [1.0, 2.0])
     labels, values, _ = store.select_latest(name("x:rate"), 2_000, 300_000)
-    assert (labels, values.tolist()) == ([one], [2.0])
+    assert (list(labels), values.tolist()) == ([one], [2.0])
 
 
 def test_the_process_has_no_cluster() -> None:
