@@ -27,6 +27,9 @@ GIVE_BACK_FROM: Final = 0.25
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 _BUSY_SECONDS: Final = 2.0
 
+_FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises: of a broken file it quotes names, and of one that is no UTF-8 Python cannot make the error's text."""
+
 
 class Store:
     """A connection behind a lock, in WAL mode. ``clock`` gives Unix seconds, ``monotonic`` seconds; ``warn`` is told sentences for the log."""
@@ -54,7 +57,7 @@ class Store:
         with self._lock:
             try:
                 return self._connection.execute(sql, params).fetchall()
-            except sqlite3.Error as error:
+            except _FAILURES as error:
                 if not self._healthy:
                     raise BookError(self.path, f"cannot be read: {error}") from error
                 self._leave_file(error)
@@ -70,7 +73,7 @@ class Store:
             try:
                 self._check_place()
                 _transaction(self._connection, statements)
-            except (sqlite3.Error, OSError) as error:
+            except (*_FAILURES, OSError) as error:
                 self._fail(error, statements)
 
     @property
@@ -84,14 +87,14 @@ class Store:
         """Let the file shrink when much of it is free. Where there is no room for that it stays as it is."""
         with self._lock:
             if self._healthy and self._pragma("freelist_count") > GIVE_BACK_FROM * self._pragma("page_count"):
-                with suppress(sqlite3.Error):
+                with suppress(*_FAILURES):
                     self._connection.execute("VACUUM")
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _pragma(self, name: str) -> int:
         try:
             return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
-        except sqlite3.Error:
+        except _FAILURES:
             return 0
 
     def close(self) -> None:
@@ -103,7 +106,7 @@ class Store:
     def _begin(self) -> sqlite3.Connection:
         try:
             return self._open_or_set_aside()
-        except (sqlite3.Error, OSError) as error:
+        except (*_FAILURES, OSError) as error:
             self._healthy, self._tried_at = False, self._monotonic()
             self._warn(str(BookError(self.path, f"cannot be opened: {error}")))
             return _in_memory()
@@ -112,7 +115,7 @@ class Store:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             return self._open()
-        except (sqlite3.DatabaseError, NewerBook) as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError, NewerBook) as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             self._set_aside(str(error))
@@ -166,10 +169,10 @@ class Store:
         """From now on in memory, with all of the file that can still be read."""
         memory = _in_memory()
         _salvage(self._connection, memory)
-        with suppress(sqlite3.Error):
+        with suppress(*_FAILURES):
             self._connection.close()
         self._connection, self._healthy = memory, False
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        if isinstance(error, _FAILURES) and not isinstance(error, sqlite3.OperationalError):
             with suppress(OSError):
                 self._set_aside(str(error))
 
@@ -187,7 +190,7 @@ class Store:
                 Path(f"{self.path}{side}").unlink(missing_ok=True)
             os.replace(fresh, self.path)  # noqa: PTH105 - the atomic one, by its own name
             connection = self._open()
-        except (sqlite3.Error, OSError):
+        except (*_FAILURES, OSError):
             with suppress(OSError):
                 fresh.unlink(missing_ok=True)
             return
@@ -207,9 +210,9 @@ def _salvage(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     tables = [name for (name,) in target.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     for table in tables:
         # A broken page ends the walk through its table only.
-        with suppress(sqlite3.Error):
+        with suppress(*_FAILURES):
             for row in source.execute(f"SELECT * FROM {table}"):
-                with suppress(sqlite3.Error):
+                with suppress(*_FAILURES):
                     target.execute(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
 
@@ -229,6 +232,6 @@ def _transaction(connection: sqlite3.Connection, statements: Sequence[Statement]
             connection.execute(sql, params)
         connection.execute("COMMIT")
     except BaseException:
-        with suppress(sqlite3.Error):
+        with suppress(*_FAILURES):
             connection.execute("ROLLBACK")
         raise

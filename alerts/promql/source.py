@@ -20,6 +20,8 @@ class Reader:
 
     def __init__(self, store: SeriesStore, lookback_ms: int) -> None:
         self.store = store
+        self.latest = store if isinstance(store, LatestStore) else None
+        """The store, if it answers instant selectors; asked once, since asking a Protocol takes longer than many an answer."""
         self.lookback_ms = lookback_ms
         self._batches: dict[Hashable, tuple[LabelTable, Batch]] = {}
         self._listed: dict[Hashable, Batch] = {}
@@ -82,9 +84,9 @@ class Source:
 
     def latest(self, selector: Selector, at_ms: int) -> tuple[Vec, Times]:
         """The newest samples at a moment and their own times."""
-        store, lookback_ms = self._reader.store, self._reader.lookback_ms
+        store, lookback_ms = self._reader.latest, self._reader.lookback_ms
         end = self.moment(selector, at_ms)
-        if self._first_ms == self._last_ms and isinstance(store, LatestStore):
+        if self._first_ms == self._last_ms and store is not None:
             rows, values, timestamps = store.select_latest(selector.matchers, end, lookback_ms)
             return Vec(self._reader.batch(selector.matchers, rows), values), timestamps
         batch, values, timestamps = self.columns(selector).latest(end, lookback_ms)

@@ -31,7 +31,7 @@ def test_a_node_that_was_stopped_comes_back_on_its_ports_and_gets_its_leaders_ba
     with pytest.raises(kafka.NO_ANSWER):
         kafka.unfenced_brokers(alone)
     healthy_cluster.start_node(2)
-    assert 2 in kafka.unfenced_brokers(alone)
+    healthy_cluster.wait_until(lambda: 2 in kafka.unfenced_brokers(alone), 30, "it says that it is unfenced")
     healthy_cluster.wait_healthy()
     assert kafka.not_preferred(healthy_cluster.client_settings())
     faults.preferred_election(healthy_cluster)
@@ -46,7 +46,8 @@ def test_a_paused_node_answers_again_when_resumed(healthy_cluster: Cluster) -> N
     with pytest.raises(DemoError, match="node-3 is paused and cannot stop cleanly"):
         healthy_cluster.stop_node(3)
     healthy_cluster.resume_node(3)
-    assert 3 in kafka.unfenced_brokers(healthy_cluster.client_settings(brokers=[3]))
+    alone = healthy_cluster.client_settings(brokers=[3])
+    healthy_cluster.wait_until(lambda: 3 in kafka.unfenced_brokers(alone), 30, "it says that it is unfenced")
 
 
 def test_another_process_may_kill_and_start_nodes(healthy_cluster: Cluster) -> None:
@@ -63,7 +64,8 @@ def test_another_process_may_kill_and_start_nodes(healthy_cluster: Cluster) -> N
         check=True,
     )
     assert done.stdout.split() == ["killed", "running"]
-    assert 2 in kafka.unfenced_brokers(healthy_cluster.client_settings(brokers=[2]))
+    alone = healthy_cluster.client_settings(brokers=[2])
+    healthy_cluster.wait_until(lambda: 2 in kafka.unfenced_brokers(alone), 30, "it says that it is unfenced")
 
 
 def test_kafkas_own_tools_run_and_their_failures_are_told(healthy_cluster: Cluster) -> None:

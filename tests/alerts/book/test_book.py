@@ -336,6 +336,26 @@ def test_it_shrinks_when_old_incidents_go(shelf: Shelf, monkeypatch: pytest.Monk
 # --- bytes that changed by themselves
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_a_broken_schema_that_is_no_text(tmp_path: Path, running: bool) -> None:
+    """SQLite quotes it in its error, which Python then cannot decode."""
+    shelf = Shelf(tmp_path)
+    shelf.book.save_incidents([incident(1)])
+    shelf.book.close()
+    if running:
+        shelf.book = shelf.open()
+    content = shelf.book.path.read_bytes()
+    assert b"CREATE TABLE" in content
+    with shelf.book.path.open("r+b") as file:
+        file.write(content.replace(b"CREATE TABLE", b"CREATE TAB\xe5E"))
+    book = shelf.book if running else shelf.open()
+    with suppress(BookError):
+        book.load_incidents()
+    with suppress(BookError):
+        book.save_incidents([incident(2)])
+    assert "i2" in {i.id for i in book.load_incidents()}
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=40), st.booleans()
