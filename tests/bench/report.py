@@ -66,21 +66,18 @@ def keep(section: Section, load: str) -> None:
         stands = [v for v in before if v["budget"] not in measured and section.key == "peers"]
         new["verdicts"] = [*new["verdicts"], *stands]
         date = dt.datetime.now(dt.UTC).date().isoformat()
-        kept[section.key] = {**new, "when": f"Measured on {date}, load average before it {load}."}
+        when = f"Measured on {date}, {cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}, Kafka {DEFAULT_VERSION}, load average before it {load}."
+        kept[section.key] = {**new, "when": when}
         KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         DOCUMENT.write_text(document([kept[k] for k in ORDER if k in kept], DOCUMENT.read_text()), encoding="utf-8")
 
 
 def document(sections: Sequence[Mapping[str, Any]], old: str) -> str:
     """The page with its measured part replaced; the text around it stays."""
-    where = (
-        f"{cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}, Kafka {DEFAULT_VERSION}; "
-        "brokers, Klaxon and what drives them share the cores."
-    )
     verdicts = [v for section in sections for v in section["verdicts"]]
     parts = [f"## {s['title']}\n\n{s['when']}\n\n{s['text']}\n" for s in sections]
     before, _, rest = old.partition(BEGIN)
-    body = "\n".join([f"{where}\n", "## Budgets\n", budgets(verdicts) + "\n", *parts])
+    body = "\n".join(["## Budgets\n", budgets(verdicts) + "\n", *parts])
     return f"{before}{BEGIN}\n\n{body}{END}{rest.partition(END)[2]}"
 
 
