@@ -39,7 +39,8 @@ from exporter.series import METRIC_NAME, NO_LABELS, Labels
 REWRITE_AFTER: Final = 60.0
 """Seconds after which an alert is written again though only its value or annotations changed."""
 
-_EXPANSIONS_KEPT: Final = 20_000
+_EXPANSIONS_SPARE: Final = 64
+"""Label sets without an alert that a rule remembers beyond as many as it has."""
 
 _ALERT_SERIES: Final = (ALERTS, ALERTS_FOR_STATE)
 
@@ -343,6 +344,8 @@ class Engine:
             seen.add(key)
             annotations = {name: template.expand(scope) for name, template in rule.annotations}
             elements.append(Element(complete, annotations, value, key))
+        if len(live.expanded) > 2 * len(elements) + _EXPANSIONS_SPARE:
+            live.expanded = {of: made for of, made in live.expanded.items() if made[1] in seen}
         return elements
 
     def _scope(self, labels: Labels, value: float, at: float) -> Scope:
@@ -366,8 +369,6 @@ class Engine:
         complete = Labels.of(pairs)
         made = (complete, fingerprint(complete))
         if not any(_changes(template) for _, template in rule.labels):
-            if len(live.expanded) >= _EXPANSIONS_KEPT:
-                live.expanded.clear()
             live.expanded[labels] = made
         return made
 

@@ -76,8 +76,9 @@ class CommitWatch:
         anew = [self._numbers[t] for t, k in ids.items() if self._topic_ids.get(t, k) != k and t in self._numbers]
         if anew:
             self._offset[np.isin(self._key >> _BITS & (1 << _BITS) - 1, anew)] = _NONE
-        # Topics that are gone stay known: they may come back under another id.
-        self._topic_ids = {**self._topic_ids, **ids} if len(self._topic_ids) < 2 * len(ids) + 1000 else ids
+        # A topic that is gone stays known as long as commits for it do: it may come back under another id.
+        gone = {t: k for t, k in self._topic_ids.items() if t not in ids and t in self._numbers}
+        self._topic_ids = {**gone, **ids}
 
     def _meet(self, coordinator: int, commits: CommitTable, at: float) -> None:
         """Remember the commits that are new, and find the places of all."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from exporter.derive.drift import Drift
 from exporter.facts.configs import Quota, Settings, TopicSettings
-from exporter.metrics.families.lasting import Blocks, Lasting, Row
+from exporter.metrics.families.lasting import Blocks, Lasting, Row, trusted
 from exporter.snapshot import Snapshot
 
 BROKER_VALUES: Final = (
@@ -106,7 +106,16 @@ def log_retention_ms(settings: Settings) -> float | None:
 
 def topic_blocks(keep: Lasting, snapshot: Snapshot) -> Blocks:
     topics = snapshot.topic_configs.value(snapshot.at)
-    return keep.once("topic configs", (topics,), lambda: _topic_blocks(keep, topics)) if topics is not None else []
+    if topics is None:
+        return []
+    facts = trusted(snapshot, "topics", snapshot.topics)
+    there = facts.partitions.topics if facts is not None else None
+    return keep.once("topic configs", (topics, there), lambda: _topic_blocks(keep, _those(topics, there)))
+
+
+def _those(topics: TopicSettings, there: Sequence[str] | None) -> TopicSettings:
+    """Without topics that are gone: settings are asked for less often than topics."""
+    return topics if there is None else {t: topics[t] for t in there if t in topics}
 
 
 def _topic_blocks(keep: Lasting, topics: TopicSettings) -> Blocks:
