@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from exporter.collectors.base import Polls
 from exporter.facts.certificates import Certificate, CertificateFile, Chain, Listener, Shown
 from exporter.facts.cluster import ClusterFacts, Leg, LegName, LegState, Pulse
 from exporter.facts.configs import DEFAULT_ENTITY, ConfigSource, Features, Quota, Setting, Settings
+from exporter.facts.partitions import PartitionTable, TopicFacts
 from exporter.metrics.families import Families, features
 from exporter.metrics.families.configs import log_retention_ms
 from exporter.metrics.families.lasting import Blocks, Lasting
 from exporter.reading import WHOLE_CLUSTER, Part, Poll
 from exporter.runner.builder import Builder
 from exporter.runner.readings import Readings
-from tests.exporter.scripted import legs, node
+from tests.exporter.scripted import legs, node, partition
 
 NOW = 1000.0
 Series = dict[tuple[str, ...], float]
@@ -76,6 +78,18 @@ def test_topic_settings() -> None:
     made = of("topic_configs", Polls(topic_configs=Poll({WHOLE_CLUSTER: Part(topics, NOW)})))
     assert made["kafka_topic_config_value"] == {("a", "retention.ms"): -1.0, ("b", "segment.bytes"): 100.0}
     assert made["kafka_topic_cleanup_policy_info"] == {("a", "compact"): 1}
+
+
+def test_settings_of_a_topic_that_is_gone_go_with_it() -> None:
+    settings = {"a": told(retention_ms="-1", cleanup_policy="compact"), "b": told(segment_bytes="100")}
+    table = PartitionTable.of([partition(topic, 0, 1, [1]) for topic in ("b", "c")])
+    facts = TopicFacts(table, np.ones(2, dtype=np.int32))
+    polls = Polls(
+        topic_configs=Poll({WHOLE_CLUSTER: Part(settings, NOW)}), topics=Poll({WHOLE_CLUSTER: Part(facts, NOW)})
+    )
+    made = of("topic_configs", polls)
+    assert made["kafka_topic_config_value"] == {("b", "segment.bytes"): 100.0}
+    assert made["kafka_topic_cleanup_policy_info"] == {}
 
 
 def test_quotas() -> None:
