@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from exporter.facts.cluster import ClusterFacts, Leg, LegName, LegState, Pulse
 from exporter.facts.configs import DEFAULT_ENTITY, ConfigSource, Features, Quota, Setting, Settings
 from exporter.facts.partitions import PartitionTable, TopicFacts
 from exporter.metrics.families import Families, features
-from exporter.metrics.families.configs import log_retention_ms
+from exporter.metrics.families.configs import log_retention_ms, topic_blocks
 from exporter.metrics.families.lasting import Blocks, Lasting
 from exporter.reading import WHOLE_CLUSTER, Part, Poll
 from exporter.runner.builder import Builder
@@ -87,7 +89,11 @@ def test_settings_of_a_topic_that_is_gone_go_with_it() -> None:
     polls = Polls(
         topic_configs=Poll({WHOLE_CLUSTER: Part(settings, NOW)}), topics=Poll({WHOLE_CLUSTER: Part(facts, NOW)})
     )
-    made = of("topic_configs", polls)
+    snapshot = Builder("test", (), ()).build(Readings.none({}).merged(polls, NOW, 0.1), {}, NOW)
+    assert "topics" in snapshot.derived.withdrawn, "no broker vouches for them here"
+    assert len(series(topic_blocks(Lasting(), snapshot))["kafka_topic_config_value"]) == 2
+    trusted = replace(snapshot, derived=replace(snapshot.derived, withdrawn=frozenset()))
+    made = series(topic_blocks(Lasting(), trusted))
     assert made["kafka_topic_config_value"] == {("b", "segment.bytes"): 100.0}
     assert made["kafka_topic_cleanup_policy_info"] == {}
 
