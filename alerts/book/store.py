@@ -30,6 +30,9 @@ _BUSY_SECONDS: Final = 2.0
 _FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises: of a broken file it quotes names, and of one that is no UTF-8 Python cannot make the error's text."""
 
+_BROKEN: Final = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""Those of them that tell of a broken file, but for the OperationalErrors among them."""
+
 
 class Store:
     """A connection behind a lock, in WAL mode. ``clock`` gives Unix seconds, ``monotonic`` seconds; ``warn`` is told sentences for the log."""
@@ -115,7 +118,7 @@ class Store:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             return self._open()
-        except (sqlite3.DatabaseError, UnicodeDecodeError, NewerBook) as error:
+        except (*_BROKEN, NewerBook) as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             self._set_aside(str(error))
@@ -172,7 +175,7 @@ class Store:
         with suppress(*_FAILURES):
             self._connection.close()
         self._connection, self._healthy = memory, False
-        if isinstance(error, _FAILURES) and not isinstance(error, sqlite3.OperationalError):
+        if isinstance(error, _BROKEN) and not isinstance(error, sqlite3.OperationalError):
             with suppress(OSError):
                 self._set_aside(str(error))
 
