@@ -24,6 +24,9 @@ LINES_PER_CHUNK: Final = 10_000
 _SLICE = 4_096
 """Numbers that one call turns into text."""
 
+_FEW: Final = 32
+"""So few numbers are quicker one by one: most families of JMX have three."""
+
 _SMALL: Final[npt.NDArray[Any]] = np.array([f"{number}.0" for number in range(4_096)], dtype=object)
 """Small whole numbers as text: most values are 0, 1 or a count."""
 _PLAIN_BELOW: Final = 1_000_000
@@ -171,6 +174,8 @@ def go_numbers(values: npt.NDArray[Any]) -> list[str]:
 
 
 def _slice(floats: npt.NDArray[np.float64]) -> list[str]:
+    if len(floats) <= _FEW:
+        return [_one(number) for number in floats.tolist()]
     ordinary = (floats >= 0) & (floats < _EXACT_BELOW) & ~np.signbit(floats)
     whole = np.where(ordinary, floats, 0).astype(np.int64)
     integral = ordinary & (whole == floats)

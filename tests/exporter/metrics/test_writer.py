@@ -38,6 +38,9 @@ FLOATS = st.one_of(
     st.integers(0, 10**16).map(lambda k: k / 1000),
 )
 
+IN_BULK = writer._FEW + 1
+"""So many copies of some numbers are not printed one by one."""
+
 
 def go_string(number: float) -> str:
     return str(floatToGoString(number))  # type: ignore[no-untyped-call]
@@ -134,11 +137,15 @@ def test_a_unit_that_the_name_does_not_end_with_is_not_told() -> None:
 @example([(10**e + d) / 1000 for e in range(17) for d in (-1, 0, 1)])
 def test_numbers_as_go_prints_them(numbers: list[float]) -> None:
     assert go_numbers(np.array(numbers, dtype=np.float64)) == [go_string(n) for n in numbers]
+    many = numbers * IN_BULK
+    assert go_numbers(np.array(many, dtype=np.float64)) == [go_string(n) for n in numbers] * IN_BULK
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=50))
 def test_whole_numbers_are_printed_as_floats(numbers: list[int]) -> None:
     assert go_numbers(np.array(numbers, dtype=np.int64)) == [go_string(n) for n in numbers]
+    many = numbers * IN_BULK
+    assert go_numbers(np.array(many, dtype=np.int64)) == [go_string(n) for n in numbers] * IN_BULK
 
 
 ROW = MetricRow("kafka_x", "Help.", MetricType.GAUGE, ("topic",), (Owner.TOPICS,))
