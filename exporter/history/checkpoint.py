@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip, isal_zlib
 
-from exporter.history.columns import Origin
 from exporter.history.errors import CheckpointError
+from exporter.history.register import Origin
 from exporter.history.table import Chunk
 from exporter.series import Labels
 
@@ -38,7 +38,7 @@ _BYTES_PER_CALL: Final = 1 << 20
 class SavedTable:
     """One table: its family, who writes it (a cluster or a rule's source), its series by column, and its chunks.
 
-    A series' origin (see ``columns.Origin``) is ``shapes[column]`` and ``keys[column]``; a column without a key is free.
+    A series' origin (see ``register.Origin``) is ``shapes[column]`` and ``keys[column]``; a column without a key is free.
     """
 
     family: str

@@ -18,6 +18,7 @@ from exporter.history.checkpoint import SavedTable
 from exporter.history.columns import Columns, Selection, constant_labels
 from exporter.history.errors import CheckpointError, NotKept
 from exporter.history.narrow import ABSENT
+from exporter.history.register import Register
 from exporter.history.table import NO_COLUMNS, Table
 from exporter.label_table import Index, LabelRows, LabelTable, joined
 from exporter.series import METRIC_NAME, Labels, Matcher, Series
@@ -70,6 +71,8 @@ class History:
         self._lock = RLock()
         self._retention_ms: dict[str, int] = {}
         self._tables: dict[str, dict[_Writer, Table]] = {}
+        self._registers: dict[str | None, Register] = {}
+        """By cluster the label sets of its families; None has those of all rules."""
         self._joins: dict[tuple[Matcher, ...], _Join] = {}
         self._refused = 0
         self._swept_ms = 0
@@ -143,7 +146,7 @@ class History:
             return None
         table = self._tables.get(name, {}).get(writer)
         if table is None and create:
-            table = Table(_columns(name, writer), self._retention_ms[name])
+            table = Table(self._columns(name, writer), self._retention_ms[name])
             self._tables.setdefault(name, {})[writer] = table
         return table
 
@@ -153,10 +156,14 @@ class History:
         if not table.chunks:
             del self._tables[name][writer]
         elif size >= _COMPACT_FROM and 2 * used < size:
-            self._tables[name][writer] = table.compacted(_columns(name, writer))
+            self._tables[name][writer] = table.compacted(self._columns(name, writer))
+
+    def _columns(self, name: str, writer: _Writer) -> Columns:
+        register = self._registers.setdefault(writer.cluster, Register())
+        return Columns(constant_labels(name, writer.cluster or ""), register)
 
     def _sweep(self, now_ms: int) -> None:
-        """Families that nobody writes any more grow old as well."""
+        """Families that nobody writes any more grow old as well; label sets that no family has are forgotten."""
         if abs(now_ms - self._swept_ms) < _SWEEP_MS:
             return
         self._swept_ms = now_ms
@@ -164,6 +171,15 @@ class History:
             for writer, table in list(tables.items()):
                 table.expire(now_ms)
                 self._tidy(name, writer, table)
+        columns: dict[str | None, list[Columns]] = {cluster: [] for cluster in self._registers}
+        for tables in self._tables.values():
+            for writer, table in tables.items():
+                columns[writer.cluster].append(table.columns)
+        for cluster, of_cluster in columns.items():
+            if of_cluster:
+                self._registers[cluster].retain(one.numbers[one.taken] for one in of_cluster)
+            else:
+                del self._registers[cluster]
 
     # --- reading
 
@@ -263,10 +279,9 @@ class History:
         nobody knows what was in between. A file that cannot be used is set aside beside its place, and the history stays as it was.
         """
         try:
-            saved = list(checkpoint.read(path))
-            restored = [
-                (one.family, _Writer(one.cluster, one.source), self._restored(one)) for one in saved if one.chunks
-            ]
+            saved = [one for one in checkpoint.read(path) if one.chunks]
+            with self._lock:
+                return self._take_over(saved, round(now * 1000))
         except FileNotFoundError:
             return Loaded()
         except CheckpointError as error:
@@ -274,23 +289,25 @@ class History:
             return Loaded(0, f"history checkpoint {path}: {error.reason}; it is now {aside.name}, history starts empty")
         except OSError as error:
             return Loaded(0, f"history checkpoint {path}: {error.strerror or error}; history starts empty")
-        now_ms = round(now * 1000)
+
+    def _take_over(self, saved: Sequence[SavedTable], now_ms: int) -> Loaded:
+        """All of these or, where one makes no sense (CheckpointError), none."""
+        restored = [
+            (one.family, writer := _Writer(one.cluster, one.source), self._restored(one, writer)) for one in saved
+        ]
         series = 0
-        with self._lock:
-            for name, writer, table in restored:
-                if name in self._retention_ms and writer not in self._tables.get(name, {}):
-                    table.retention_ms = self._retention_ms[name]
-                    if _interrupt(table, now_ms):
-                        self._tables.setdefault(name, {})[writer] = table
-                        series += table.columns.used
+        for name, writer, table in restored:
+            if name in self._retention_ms and writer not in self._tables.get(name, {}):
+                table.retention_ms = self._retention_ms[name]
+                if _interrupt(table, now_ms):
+                    self._tables.setdefault(name, {})[writer] = table
+                    series += table.columns.used
         return Loaded(series)
 
-    @staticmethod
-    def _restored(saved: SavedTable) -> Table:
-        columns = _columns(saved.family, _Writer(saved.cluster, saved.source))
-        for place, origin in enumerate(zip(saved.shapes, saved.keys, strict=True)):
-            if columns.of_origin(origin) != place:
-                raise CheckpointError("a series stands twice in it")
+    def _restored(self, saved: SavedTable, writer: _Writer) -> Table:
+        columns = self._columns(saved.family, writer)
+        if not np.array_equal(columns.of_origins(saved.shapes, saved.keys), np.arange(len(saved.keys))):
+            raise CheckpointError("a series stands twice in it")
         if any(chunk.width > len(columns) for chunk in saved.chunks) or _unordered(saved):
             raise CheckpointError("its chunks do not fit together")
         return Table.restored(columns, 0, saved.chunks)
@@ -347,10 +364,6 @@ def _alive(answers: Sequence[_Latest]) -> tuple[Index, npt.NDArray[np.float64], 
     values = np.concatenate([np.zeros(0), *(answer.values for answer in answers)])
     times = np.repeat(np.array([a.time for a in answers], dtype=np.int64), [len(a.alive) for a in answers])
     return np.flatnonzero(alive), values[alive], times[alive]
-
-
-def _columns(name: str, writer: _Writer) -> Columns:
-    return Columns(constant_labels(name, writer.cluster or ""))
 
 
 def _unordered(saved: SavedTable) -> bool:

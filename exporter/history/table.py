@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from exporter.history.columns import Columns, Index
+from exporter.history.columns import Columns
 from exporter.history.narrow import ABSENT, STALE, Bits, Narrow
+from exporter.label_table import Index
 from exporter.series import is_stale
 
 Floats = npt.NDArray[np.float64]
@@ -372,10 +373,9 @@ class Table:
         return [*self.chunks[:-1], *(chunk.trimmed() for chunk in self.chunks[-1:])]
 
     def compacted(self, columns: Columns) -> Table:
-        """The same table with only the columns in use, at new places in ``columns``, which must be empty."""
+        """The same table with only the columns in use, at new places in ``columns``, which must be empty and of the same register."""
         used = np.flatnonzero(self.columns.taken)
-        for origin in self.columns.origins():
-            columns.of_origin(origin)
+        columns.of_others(self.columns)
         return Table.restored(columns, self.retention_ms, [chunk.some(used) for chunk in self.chunks])
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from exporter.blocks import NO_LABELS, Block, LabelSets
 from exporter.history import History, NotKept
 from exporter.history.columns import Columns
+from exporter.history.register import Register
 from exporter.label_table import LatestStore
 from exporter.series import STALE_NAN, Labels, Matcher, is_stale
 
@@ -192,7 +194,7 @@ def test_label_sets_that_come_back_after_they_were_forgotten() -> None:
 
 
 def test_a_freed_column_is_selected_no_more_and_given_to_the_next_series() -> None:
-    columns = Columns((("__name__", UP), ("cluster", "c")))
+    columns = Columns((("__name__", UP), ("cluster", "c")), Register())
     one, two, three = (LabelSets(("broker",), [(b,)]) for b in "123")
     assert [columns.of_sets(sets).tolist() for sets in (one, two)] == [[0], [1]]
     everything = columns.select(())
@@ -221,8 +223,8 @@ def test_an_answer_stays_what_it_is_when_its_columns_are_freed_and_given_to_othe
     assert [one["broker"] for one in held] == ["3"]
 
 
-def test_codes_that_somebody_looks_at_are_copied_before_one_changes() -> None:
-    columns = Columns((("__name__", UP), ("cluster", "c")))
+def test_label_sets_that_somebody_looks_at_stay_what_they_are_when_their_columns_are_given_away() -> None:
+    columns = Columns((("__name__", UP), ("cluster", "c")), Register())
     columns.of_sets(LabelSets(("broker",), [(b,) for b in "1234"]))
     before = columns.select(()).rows
     columns.free(np.array([1, 2]))
@@ -230,6 +232,46 @@ def test_codes_that_somebody_looks_at_are_copied_before_one_changes() -> None:
     after = columns.select(()).rows
     assert [one["broker"] for one in before] == ["1", "2", "3", "4"]
     assert [(one["broker"], one.get("rack")) for one in after] == [("1", None), ("6", "y"), ("5", "x"), ("4", None)]
+
+
+def test_families_of_one_cluster_share_their_label_sets_and_those_that_none_has_are_forgotten() -> None:
+    register = Register()
+    up, lag = (Columns((("__name__", metric), ("cluster", "c")), register) for metric in (UP, LAG))
+    whole = LabelSets(("broker",), [(b,) for b in "1234"])
+    some = whole.where(np.array([False, True, False, True]))
+    assert lag.of_sets(some).tolist() == [0, 1] and up.of_sets(whole).tolist() == [0, 1, 2, 3]
+    assert lag.of_sets(LabelSets(("broker",), [("3",), ("2",), ("3",)])).tolist() == [2, 0, 2]
+    assert len(register) == 4
+    of_up, of_lag = (columns.select((Matcher("broker", "=~", "2|3"),)).rows for columns in (up, lag))
+    assert of_up.table.columns["broker"].vocabulary is of_lag.table.columns["broker"].vocabulary
+    assert [(one["__name__"], one["broker"]) for one in of_lag] == [(LAG, "2"), (LAG, "3")]
+    up.free(np.array([0, 1, 2, 3]))
+    del whole, some
+    gc.collect()
+    register.retain((up.numbers[up.taken], lag.numbers[lag.taken]))
+    assert register.used == 3 and up.select(()).rows.table.size == 0
+    assert up.of_sets(LabelSets(("rack",), [("x",)])).tolist() == [3] and len(register) == 4
+    assert [dict(one) for one in up.select(()).rows] == [{"__name__": UP, "cluster": "c", "rack": "x"}]
+    assert [one["broker"] for one in lag.select(()).rows] == ["2", "4", "3"]
+
+
+def test_label_sets_that_somebody_still_holds_keep_their_numbers() -> None:
+    register = Register()
+    held = LabelSets(("broker",), [("1",), ("2",)])
+    numbers = register.of_sets(held)
+    register.retain(())
+    assert register.used == 2 and register.of_sets(held) is numbers
+    del held
+    gc.collect()
+    register.retain(())
+    assert register.used == 0
+
+
+def test_a_cluster_whose_families_have_all_gone_leaves_nothing() -> None:
+    store = history(300)
+    store.append("c", [block(UP, {"1": 1})], 1_000)
+    store.append("d", [block(UP, {"1": 1})], 700_000)
+    assert list(store._registers) == ["d"]
 
 
 def test_the_rows_are_of_one_table_as_long_as_the_same_series_can_answer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import subprocess
 import time
@@ -34,11 +35,6 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @contextlib.contextmanager
 def java_with_jmx(
     hostname: str = "127.0.0.1", port: int = 0, flags: Sequence[str] = OPEN
@@ -66,13 +62,15 @@ def java_with_jmx(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+    assert process.stdout is not None
     try:
-        wait_for(lambda: listens(port), "JMX of a Java machine")
+        # Its port listens before the registry has been exported; the web server's first words come after both.
+        ready, _, _ = select.select([process.stdout], [], [], LIMIT_S)
+        assert ready and process.stdout.readline(), "no Java machine with JMX has come up"
         yield process, port
     finally:
         process.kill()
         process.wait()
-        assert process.stdout is not None
         process.stdout.close()
 
 
