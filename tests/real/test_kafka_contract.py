@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
 from demo import Cluster, faults, kafka, leftovers
@@ -77,7 +77,20 @@ class RealWorld:
 
     def delete_topic(self, name: str) -> None:
         self._topics.remove(name)
-        kafka.delete_topic(self._cluster.live, name)
+        try:
+            kafka.delete_topic(self._cluster.live, name)
+        except KafkaException as error:
+            # librdkafka has just learnt that a broker is back, and dropped what it had asked of the one it knew.
+            if error.args[0].code() != KafkaError._DESTROY_BROKER:
+                raise
+            self.until(partial(self._deleted, name), f"{name} is deleted")
+
+    def _deleted(self, name: str) -> bool:
+        try:
+            kafka.delete_topic(self._cluster.live, name)
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return True
 
     def produce(self, topic: str, partition: int, count: int) -> None:
         producer = Producer({**self._settings(), "acks": "all", "enable.idempotence": True})
