@@ -95,19 +95,23 @@ def get(version: str = DEFAULT_VERSION, cache: Path | None = None) -> Runtime:
 
 
 def jmx_exporter(cache: Path | None = None) -> Path:
-    """The jar of the jmx_exporter agent, fetched (4 MB) the first time. Safe in several processes at once. Raises DemoUnavailable."""
-    folder = (cache or cache_folder()) / "jmx_exporter"
-    group, artifact, version = JMX_EXPORTER
+    """The jar of the jmx_exporter agent, fetched (4 MB) the first time."""
+    return jar(*JMX_EXPORTER, cache=cache)
+
+
+def jar(group: str, artifact: str, version: str, cache: Path | None = None) -> Path:
+    """One artifact without those that it builds on, fetched the first time. Safe in several processes at once. Raises DemoUnavailable."""
+    folder = (cache or cache_folder()) / "jars" / artifact
     with _locked(folder, version):
         context = _maven(folder / "repository")
         try:
-            jar = Path(context.project(group, artifact).at_version(version).artifact().resolve())
+            found = Path(context.project(group, artifact).at_version(version).artifact().resolve())
         except (OSError, RuntimeError) as error:
-            raise DemoUnavailable(f"the jmx_exporter agent cannot be downloaded: {error}") from error
-    if not zipfile.is_zipfile(jar):
-        jar.unlink()
-        raise DemoUnavailable(f"{jar.name} arrived damaged; try again")
-    return jar
+            raise DemoUnavailable(f"{artifact} {version} cannot be downloaded: {error}") from error
+    if not zipfile.is_zipfile(found):
+        found.unlink()
+        raise DemoUnavailable(f"{found.name} arrived damaged; try again")
+    return found
 
 
 def find_java() -> Path:

@@ -1,7 +1,7 @@
 """Steady traffic, each part a process of its own: producers, one of them transactional, and consumer groups of every type.
 
 The processes run under the cluster's supervisor: they end with the cluster's owner and are started again when they die.
-There is no streams group: it would need Kafka Streams and a RocksDB for every platform.
+There is no streams group: an application of Kafka Streams is a Java machine more, and what it does is shown by the others too.
 """
 
 from __future__ import annotations

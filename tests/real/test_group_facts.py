@@ -13,11 +13,13 @@ import demo
 from demo import kafka, traffic
 from tests.klaxon_process import Klaxon, Page, wait_until
 from tests.on_cluster import klaxon_config
+from tests.real import streams
 from tests.real.test_values import COMMAND, TOOLS, agree
 
 pytestmark = pytest.mark.real
 
 SHARE_TOOL = f"{TOOLS}.consumer.group.ShareGroupCommand"
+STREAMS_TOOL = f"{TOOLS}.streams.StreamsGroupCommand"
 BEHIND = "left-behind"
 HOUR_S = 3600.0
 NOT_LOADED = (
@@ -124,6 +126,45 @@ def test_share_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
         assert page.value("kafka_consumergroup_members", consumergroup=group) == count
 
     agree(klaxon, check)
+
+
+@pytest.mark.since("4.2.0")
+def test_streams_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
+    cluster, klaxon = busy
+
+    def check(page: Page) -> None:
+        members = _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, "--members")
+        active = re.findall(rf"^{streams.GROUP}\s.*ACTIVE: \d+:\[([\d,]+)\]", members, re.MULTILINE)
+        assert page.value("kafka_consumergroup_members", consumergroup=streams.GROUP) == len(active) == 1, members
+        assigned = page.by("kafka_consumergroup_topic_partitions_assigned", "topic", consumergroup=streams.GROUP)
+        assert assigned == {(streams.READ,): len(active[0].split(","))}
+        state = _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, "--state")
+        told = re.findall(rf"^{streams.GROUP}\s+\S+\s+\((\d+)\)\s+(\w+)\s+(\d+)", state, re.MULTILINE)
+        assert told == [(f"{coordinator(page)}", "Stable", "1")], state
+        assert list(page.by("kafka_consumergroup_state", "state", "type", consumergroup=streams.GROUP)) == [
+            ("Stable", "streams")
+        ]
+        offsets = _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, "--verbose")
+        rows = re.findall(rf"^{streams.GROUP}\s+(\S+)\s+(\d+)\s+(\d+)\s+\S+\s+(\d+)\s+(\d+)", offsets, re.MULTILINE)
+        assert {topic for topic, *_ in rows} == {streams.READ}, offsets
+        for place, family in ((2, "kafka_consumergroup_current_offset"), (4, "kafka_consumergroup_lag")):
+            shown = page.by(family, "topic", "partition", consumergroup=streams.GROUP)
+            assert shown == {(row[0], row[1]): float(row[place]) for row in rows}, (family, offsets)
+
+    def coordinator(page: Page) -> int:
+        return int(page.value("kafka_consumergroup_coordinator", consumergroup=streams.GROUP))
+
+    with streams.running(cluster):
+        agree(klaxon, check)
+    # The group of an application that has ended goes on being watched: its commits stay.
+    wait_until(
+        lambda: klaxon.page().value("kafka_consumergroup_members", consumergroup=streams.GROUP) == 0,
+        90,
+        "the group is empty",
+    )
+    lags = klaxon.page().by("kafka_consumergroup_lag", "partition", consumergroup=streams.GROUP)
+    assert len(lags) == streams.PARTITIONS
+    streams.forget(cluster)
 
 
 @pytest.mark.proof
