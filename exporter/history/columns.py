@@ -45,8 +45,8 @@ class Columns:
         self._register = register
         self._number: Codes = np.zeros(0, np.int32)
         """By column the label set's number in the register; −1 is a free column. There may be spare room behind the columns."""
-        self._column: Codes = np.zeros(0, np.int32)
-        """By number in the register the column, or −1; as long as it had to be."""
+        self._order: Index | None = None
+        """The columns in the order of their numbers; None where that has to be looked at anew."""
         self._size = 0
         self._free: list[int] = []
         self._of_sets: WeakKeyDictionary[LabelSets, Index] = WeakKeyDictionary()
@@ -73,7 +73,7 @@ class Columns:
 
     def frozen(self) -> tuple[list[Names], list[Hashable | None]]:
         """The two halves of the origin of every column as they are now; the second is None where it is free."""
-        return self._register.origins(self.numbers.tolist())
+        return self._register.origins(self.numbers)
 
     def of_sets(self, sets: LabelSets) -> Index:
         """The column of each row; the same object as long as the label sets are the same."""
@@ -99,13 +99,22 @@ class Columns:
         self._of(others.numbers[others.taken])
 
     def _of(self, numbers: Numbers) -> Index:
-        if (missing := len(self._register) - len(self._column)) > 0:
-            self._column = np.concatenate((self._column, np.full(missing, _NONE, np.int32)))
-        found = self._column[numbers]
+        found = self._find(numbers)
         if (new := found == _NONE).any():
             self._add(list(dict.fromkeys(numbers[new].tolist())))
-            found = self._column[numbers]
-        return found.astype(np.intp)
+            found = self._find(numbers)
+        return found
+
+    def _find(self, numbers: Numbers) -> Index:
+        """The column of each label set, or −1."""
+        if not self._size:
+            return np.full(len(numbers), _NONE, np.intp)
+        if self._order is None:
+            self._order = np.argsort(self.numbers)
+        ascending = self.numbers[self._order]
+        places = np.searchsorted(ascending, numbers)
+        places[places == len(ascending)] = 0
+        return np.where(ascending[places] == numbers, self._order[places], _NONE)
 
     def _add(self, numbers: Sequence[int]) -> None:
         """Columns for these label sets, which have none: first those that were freed last."""
@@ -115,10 +124,9 @@ class Columns:
         columns += range(self._size, self._size + fresh)
         self._size += fresh
         if (missing := self._size - len(self._number)) > 0:
-            spare = len(self._number) // 4 if len(self._number) else 0
-            self._number = np.concatenate((self._number, np.full(missing + spare, _NONE, np.int32)))
+            self._number = np.concatenate((self._number, np.full(missing + len(self._number) // 4, _NONE, np.int32)))
         self._number[columns] = numbers
-        self._column[numbers] = columns
+        self._order = None
         self._selections.clear()
 
     def free(self, columns: Index) -> None:
@@ -127,8 +135,8 @@ class Columns:
             return
         freed = np.zeros(len(self), dtype=np.bool_)
         freed[columns] = True
-        self._column[self._number[columns]] = _NONE
         self._number[columns] = _NONE
+        self._order = None
         self._free += columns.tolist()
         for sets in [sets for sets, of_set in self._of_sets.items() if freed[of_set].any()]:
             del self._of_sets[sets]

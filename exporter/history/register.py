@@ -93,12 +93,14 @@ class Register:
             coded.put(number, *self._values(name, (number,)))
         return number
 
-    def origins(self, numbers: Iterable[int]) -> tuple[list[Names], list[Hashable | None]]:
+    def origins(self, numbers: Numbers) -> tuple[list[Names], list[Hashable | None]]:
         """The two halves of the origin of each; a number of −1 gives None twice."""
-        numbers = list(numbers)
-        shape = self._shape.tolist()
-        names = [None if number < 0 else self._names[shape[number]] for number in numbers]
-        return names, [None if number < 0 else self._keys[number] for number in numbers]
+        shapes = self._shape[numbers].tolist()  # −1 takes whichever is last, and does not look at it
+        told = [
+            (None, None) if number < 0 else (self._names[shape], self._keys[number])
+            for number, shape in zip(numbers.tolist(), shapes, strict=True)
+        ]
+        return [names for names, _ in told], [key for _, key in told]
 
     def retain(self, uses: Iterable[Numbers]) -> None:
         """Forgets all label sets but these and those of a LabelSets that somebody still holds."""

@@ -265,7 +265,7 @@ def binaries(draw: st.DrawFn) -> Binary:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(VECTORS)
 def test_printing_and_parsing_gives_the_same_tree(tree: Expr) -> None:
     text = to_text(tree)
