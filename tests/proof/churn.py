@@ -320,9 +320,8 @@ def kept_too_long(churn: Churn, line: Line) -> Iterator[tuple[str, float]]:
     for tables in line.cycle.history._tables.values():
         for table in tables.values():
             allowed = table.retention_ms / 1000 * 1.125 + 120
-            for _, key in table.columns.origins():
-                names = key.values() if isinstance(key, Labels) else key
-                for name in names if isinstance(names, tuple) else tuple(names):  # type: ignore[arg-type]
+            for key in table.columns.frozen()[1]:
+                for name in key.values() if isinstance(key, Labels) else key or ():
                     at = churn.died.get(name)
                     if at is not None and churn.clock() - at > allowed:
                         yield name, at
