@@ -20,7 +20,6 @@ from rich.table import Table
 
 from alerts.model import Severity
 from klaxon import asking, maintenance_commands, rule_commands
-from klaxon import demo as demonstration
 from klaxon import version as klaxon_version
 from klaxon.config import ConfigError, Loaded, LogConfig, build, load
 from klaxon.console import DEFAULT_URL, FINDINGS, OK, UNKNOWN, USAGE, UrlOption, get, say, usage
@@ -377,7 +376,7 @@ def version() -> None:
         print(f"  {name} {metadata.version(name)}")
 
 
-# --- the demo
+# --- the demo, which is imported by its own commands alone: a daemon has no use for its megabytes
 
 
 @demo_app.callback(invoke_without_command=True)
@@ -388,9 +387,7 @@ def demo(
     controllers: Annotated[
         int, typer.Option(min=0, max=5, help="Separate controllers; 0 makes every broker a controller too.")
     ] = 0,
-    kafka_version: Annotated[
-        str, typer.Option(help=f"Known good: {', '.join(demonstration.KAFKA_VERSIONS)}.")
-    ] = demonstration.KAFKA_VERSION,
+    kafka_version: Annotated[str, typer.Option(help="Known good: 4.3.1, 3.9.1.")] = "4.3.1",
     security: Annotated[
         str,
         typer.Option(
@@ -407,6 +404,7 @@ def demo(
     if context.invoked_subcommand is not None:
         return
     from demo import DemoError
+    from klaxon import demo as demonstration
 
     signal.signal(signal.SIGTERM, _interrupted)
     try:
@@ -429,6 +427,8 @@ def _interrupted(*_: object) -> None:
 @demo_app.command("faults")
 def demo_faults() -> None:
     """What can be broken."""
+    from klaxon import demo as demonstration
+
     table = Table("fault", "what it does", box=None)
     for name, description in demonstration.known_faults().items():
         table.add_row(name, description)
@@ -442,6 +442,8 @@ def demo_break(
     folder: FolderOption = None,
 ) -> None:
     """Cause a fault in the running demo."""
+    from klaxon import demo as demonstration
+
     print(_demo(lambda: f"{fault}: {demonstration.break_(folder, fault, node)}"))
 
 
@@ -451,6 +453,8 @@ def demo_heal(
     folder: FolderOption = None,
 ) -> None:
     """Undo faults and wait until the cluster is healthy."""
+    from klaxon import demo as demonstration
+
     healed = _demo(lambda: demonstration.heal(folder, fault))
     print(f"Healed: {', '.join(healed) or 'nothing was broken'}")
 

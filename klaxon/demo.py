@@ -15,8 +15,6 @@ import demo
 from demo import faults, runtime, security, traffic
 
 CLUSTER_NAME = "demo"
-KAFKA_VERSION = runtime.DEFAULT_VERSION
-KAFKA_VERSIONS = runtime.KNOWN_GOOD_VERSIONS
 
 
 def default_folder() -> Path:
@@ -47,7 +45,7 @@ class Wish:
 
     nodes: int = 3
     controllers: int = 0
-    kafka_version: str = KAFKA_VERSION
+    kafka_version: str = runtime.DEFAULT_VERSION
     security: str = "PLAINTEXT"
     racks: tuple[str, ...] = ()
 
