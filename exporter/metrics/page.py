@@ -138,8 +138,9 @@ class Page:
         )
 
     def _lines(self, cluster: str, block: Block) -> _Lines:
-        chunks = self._writer.render(self._catalogue[block.metric], cluster, block)
-        return _Lines(block, tuple(_Text(chunk) for chunk in chunks))
+        # One chunk at a time: as plain text a large family is tens of megabytes.
+        chunks = map(_Text, self._writer.render(self._catalogue[block.metric], cluster, block))
+        return _Lines(block, tuple(chunks))
 
     def _assembled(self, clusters: dict[str, Families], before: _State) -> _State:
         older = {key: view.runs for key, view in before.views.items()}

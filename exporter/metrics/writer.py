@@ -7,8 +7,8 @@ so that no single call holds the interpreter for more than a few milliseconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import compress
+from collections.abc import Iterator, Sequence
+from itertools import chain, compress, islice
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -53,18 +53,18 @@ class Writer:
         self._templates: WeakKeyDictionary[LabelSets, dict[str | None, list[str]]] = WeakKeyDictionary()
         self._lock = Lock()
 
-    def render(self, row: MetricRow, cluster: str | None, block: Block) -> list[bytes]:
-        """The block's lines in chunks of at most LINES_PER_CHUNK; without samples no chunk.
+    def render(self, row: MetricRow, cluster: str | None, block: Block) -> Iterator[bytes]:
+        """The block's lines in chunks of at most LINES_PER_CHUNK, each made when it is asked for; without samples no chunk.
 
         ``cluster`` is the value of the label of that name, None for families without it. Raises WriterError if the block's labels are not the row's.
         """
         check(row, block)
         templates = self._laid_out(block.labels, cluster)
         starts = range(0, len(block.labels), LINES_PER_CHUNK)
-        return [
+        return (
             _filled(row.name, template, block.values[start : start + LINES_PER_CHUNK])
             for template, start in zip(templates, starts, strict=True)
-        ]
+        )
 
     def _laid_out(self, labels: LabelSets, cluster: str | None) -> list[str]:
         with self._lock:
@@ -84,8 +84,8 @@ class Writer:
             known = self._templates.get(whole, {}).get(cluster)
         if known is None:
             return None
-        lines = [line for template in known for line in template[:-1].split("\n")]
-        return _chunks([f"{line}\n" for line in compress(lines, mask.tolist())])
+        lines = chain.from_iterable(template[:-1].split("\n") for template in known)
+        return _chunks(f"{line}\n" for line in compress(lines, mask.tolist()))
 
 
 def header(row: MetricRow) -> bytes:
@@ -142,12 +142,14 @@ def _templates(labels: LabelSets, cluster: str | None) -> list[str]:
             text = known[value] = _escaped(value)
         return text
 
-    lines = [layout % tuple([constant if p < 0 else escaped(values[p]) for p in places]) for values in labels.rows]
-    return _chunks(lines)
+    return _chunks(
+        layout % tuple([constant if p < 0 else escaped(values[p]) for p in places]) for values in labels.rows
+    )
 
 
-def _chunks(lines: list[str]) -> list[str]:
-    return ["".join(lines[start : start + LINES_PER_CHUNK]) for start in range(0, len(lines), LINES_PER_CHUNK)]
+def _chunks(lines: Iterator[str]) -> list[str]:
+    """Joined as they come: all lines of a large family apart are many times their text."""
+    return list(iter(lambda: "".join(islice(lines, LINES_PER_CHUNK)), ""))
 
 
 def _escaped(value: str) -> str:

@@ -76,8 +76,8 @@ def measure(series: int) -> None:
         ("fractions", random.random(len(chunk))),
     ):
         block = Block(row.name, chunk, values)
-        writer.render(row, "c", block)
-        say(f"{len(chunk)} lines of {kind}", many(partial(writer.render, row, "c", block), 20))
+        list(writer.render(row, "c", block))
+        say(f"{len(chunk)} lines of {kind}", many(lambda block=block: list(writer.render(row, "c", block)), 20))
 
     say("scrape, gzip", many(lambda: b"".join(page.render("gzip")[1])))
     say("scrape, plain", many(lambda: b"".join(page.render("")[1])))

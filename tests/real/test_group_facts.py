@@ -128,6 +128,11 @@ def test_share_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
     agree(klaxon, check)
 
 
+def assigned_to(page: Page, group: str) -> dict[tuple[str, ...], float]:
+    """Topic -> partitions that members read."""
+    return page.by("kafka_consumergroup_topic_partitions_assigned", "topic", consumergroup=group)
+
+
 @pytest.mark.since("4.2.0")
 def test_streams_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
     cluster, klaxon = busy
@@ -136,8 +141,7 @@ def test_streams_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
         members = _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, "--members")
         active = re.findall(rf"^{streams.GROUP}\s.*ACTIVE: \d+:\[([\d,]+)\]", members, re.MULTILINE)
         assert page.value("kafka_consumergroup_members", consumergroup=streams.GROUP) == len(active) == 1, members
-        assigned = page.by("kafka_consumergroup_topic_partitions_assigned", "topic", consumergroup=streams.GROUP)
-        assert assigned == {(streams.READ,): len(active[0].split(","))}
+        assert assigned_to(page, streams.GROUP) == {(streams.READ,): len(active[0].split(","))}
         state = _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, "--state")
         told = re.findall(rf"^{streams.GROUP}\s+\S+\s+\((\d+)\)\s+(\w+)\s+(\d+)", state, re.MULTILINE)
         assert told == [(f"{coordinator(page)}", "Stable", "1")], state
@@ -155,6 +159,11 @@ def test_streams_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
         return int(page.value("kafka_consumergroup_coordinator", consumergroup=streams.GROUP))
 
     with streams.running(cluster):
+        wait_until(
+            lambda: sum(assigned_to(klaxon.page(), streams.GROUP).values()) == streams.PARTITIONS,
+            90,
+            "its tasks are assigned",
+        )
         agree(klaxon, check)
     # The group of an application that has ended goes on being watched: its commits stay.
     wait_until(

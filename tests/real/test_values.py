@@ -134,12 +134,13 @@ def test_group_states_and_members(quiet: tuple[demo.Cluster, Klaxon]) -> None:
             re.MULTILINE,
         )
         assert rows, told
-        # The tool for consumer groups does not list share groups.
-        shared = {g for g, _ in page.by("kafka_consumergroup_state", "consumergroup", "type", type="share")}
+        # The tool for consumer groups lists no others.
+        types = page.by("kafka_consumergroup_state", "consumergroup", "type")
+        others = {group for group, type in types if type in ("share", "streams")}
         members = page.by("kafka_consumergroup_members", "consumergroup")
-        assert {g: m for g, m in members.items() if g[0] not in shared} == {(g,): float(m) for g, _, m in rows}
+        assert {g: m for g, m in members.items() if g[0] not in others} == {(g,): float(m) for g, _, m in rows}
         states = set(page.by("kafka_consumergroup_state", "consumergroup", "state"))
-        assert {(g, s) for g, s in states if g not in shared} == {(g, s) for g, s, _ in rows}
+        assert {(g, s) for g, s in states if g not in others} == {(g, s) for g, s, _ in rows}
 
     agree(klaxon, check)
 

@@ -155,7 +155,7 @@ def test_large_blocks_come_in_chunks_that_join_to_the_same_lines(monkeypatch: py
     monkeypatch.setattr(writer, "LINES_PER_CHUNK", 3)
     monkeypatch.setattr(writer, "_SLICE", 2)
     labels = LabelSets(("topic",), [(f"t{i}",) for i in range(7)])
-    chunks = Writer().render(ROW, "c", Block("kafka_x", labels, np.arange(7)))
+    chunks = list(Writer().render(ROW, "c", Block("kafka_x", labels, np.arange(7))))
     assert [c.count(b"\n") for c in chunks] == [3, 3, 1]
     expected = "".join(f'kafka_x{{cluster="c",topic="t{i}"}} {i}.0\n' for i in range(7))
     assert b"".join(chunks).decode() == expected
@@ -196,22 +196,22 @@ def test_some_label_sets_are_chosen_from_lines_that_are_laid_out(one: Drawn, dat
     made = Writer()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "LINES_PER_CHUNK", 3)
-        directly = made.render(row, cluster, Block(row.name, some, block.values[mask]))
+        directly = list(made.render(row, cluster, Block(row.name, some, block.values[mask])))
         made = Writer()
         made.render(row, cluster, block)
         if count:
             patch.setattr(writer, "_templates", None)
-        assert made.render(row, cluster, Block(row.name, some, block.values[mask])) == directly
+        assert list(made.render(row, cluster, Block(row.name, some, block.values[mask]))) == directly
 
 
 def test_no_sample_no_line() -> None:
     empty = Block("kafka_x", LabelSets(("topic",), []), np.array([], dtype=np.int64))
-    assert Writer().render(ROW, "c", empty) == []
+    assert list(Writer().render(ROW, "c", empty)) == []
 
 
 def test_a_name_that_is_no_utf8_costs_its_own_label() -> None:
     labels = LabelSets(("topic",), [("a\udc80",), ("b",)])
-    chunks = Writer().render(ROW, None, Block("kafka_x", labels, np.array([1, 2])))
+    chunks = list(Writer().render(ROW, None, Block("kafka_x", labels, np.array([1, 2]))))
     assert chunks == [b'kafka_x{topic="a?"} 1.0\nkafka_x{topic="b"} 2.0\n']
 
 
