@@ -93,6 +93,10 @@ def _with_departures(coverage: Coverage) -> Coverage:
     )
 
 
+SEEDS = st.integers(0, 2**32 - 1).map(random.randrange(2**32).__xor__)
+"""Hypothesis begins with the smallest number, which is another one in each run of the tests."""
+
+
 class Books:
     """A new book on the same file at each restart, as a new process has it."""
 
@@ -175,8 +179,8 @@ def test_a_healthy_operation_fires_nothing(path: Path, rules: RuleSet) -> None:
 
 
 @pytest.mark.parametrize("path", operations())
-@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32))
+@settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=SEEDS)
 @example(seed=9)  # After a restart that hides in a gap one counter is reset and another one is not.
 def test_a_healthy_operation_fires_nothing_with_gaps_and_restarts_either(
     path: Path, rules: RuleSet, tmp_path_factory: pytest.TempPathFactory, seed: int
@@ -188,8 +192,8 @@ def test_a_healthy_operation_fires_nothing_with_gaps_and_restarts_either(
 
 
 @pytest.mark.parametrize("path", [pytest.param(p, id=p.name.partition(".")[0]) for p in traces()])
-@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32))
+@settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=SEEDS)
 @example(seed=2_147_483_647)  # A collector that is silent, and answers before its next samples come.
 def test_with_gaps_restarts_and_silence_nothing_false_is_said(
     path: Path, rules: RuleSet, tmp_path_factory: pytest.TempPathFactory, seed: int

@@ -41,7 +41,7 @@ NAMES = {
 }
 """What trees bind: broker 1 is the one that died."""
 
-MOMENTS = 20
+MOMENTS = 12
 KEPT_S = 24 * 3600.0
 LIFT = 1e6
 

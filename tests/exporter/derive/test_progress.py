@@ -141,7 +141,7 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
     model = world()
     model.commit("billing", "orders", 0, 0)
     sim = Simulation(model)
-    write(model, 2 * HOUR, sim=sim)
+    write(model, HOUR, sim=sim)
     model.commit("billing", "orders", 0, 200)
     sim.run(30)
     model.commit("billing", "orders", 0, 150)
