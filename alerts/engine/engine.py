@@ -39,7 +39,7 @@ from exporter.series import METRIC_NAME, NO_LABELS, Labels
 REWRITE_AFTER: Final = 60.0
 """Seconds after which an alert is written again though only its value or annotations changed."""
 
-_EXPANSIONS_SPARE: Final = 64
+_EXPANSIONS_SPARE: Final = 16
 """Label sets without an alert that a rule remembers beyond as many as it has."""
 
 _ALERT_SERIES: Final = (ALERTS, ALERTS_FOR_STATE)

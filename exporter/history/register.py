@@ -24,6 +24,8 @@ Origin = tuple[Names, Hashable]
 
 _REMEMBERED = 256
 """Matchers per label whose answers are remembered."""
+_WORDS_SPARE = 16
+"""Values that a label may have beyond twice as many as are in use."""
 
 
 class Register:
@@ -105,15 +107,17 @@ class Register:
     def retain(self, uses: Iterable[Numbers]) -> None:
         """Forgets all label sets but these and those of a LabelSets that somebody still holds."""
         kept = np.zeros(len(self), dtype=np.bool_)
-        kept[self._free] = True
         for numbers in (*uses, *self._of_sets.values()):
             kept[numbers] = True
-        shape = self._shape
-        for number in np.flatnonzero(~kept).tolist():
-            del self._numbers[self._names[shape[number]]][self._keys[number]]
+        gone = ~kept
+        gone[self._free] = False
+        forgotten = np.flatnonzero(gone).tolist()
+        for number in forgotten:
+            del self._numbers[self._names[self._shape[number]]][self._keys[number]]
             self._keys[number] = None
-            self._free.append(number)
-        self._coded = {name: coded for name, coded in self._coded.items() if len(coded.words) <= 2 * self.used + 64}
+        self._free += forgotten
+        if forgotten:
+            self._coded = {name: coded for name, coded in self._coded.items() if not coded.mostly_gone(kept)}
 
     # --- labels
 
@@ -163,6 +167,12 @@ class Coded:
     def put(self, place: int, value: str) -> None:
         self.codes = _reaching(self.codes, place + 1)
         self.codes[place] = self.words.add(value)
+
+    def mostly_gone(self, kept: Bool) -> bool:
+        """Whether less than half of the values belong to the places that are kept, so that it is time to begin anew."""
+        used = np.zeros(len(self.words), dtype=np.bool_)
+        used[self.codes[: len(kept)][kept]] = True
+        return len(used) > 2 * int(np.count_nonzero(used)) + _WORDS_SPARE
 
     def matching(self, matcher: Matcher, codes: Codes) -> Bool:
         """Where the matcher matches what these codes stand for."""

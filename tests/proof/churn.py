@@ -26,7 +26,8 @@ from alerts.diagnosis.walk import World
 from alerts.engine.engine import Engine
 from alerts.model import Incident
 from alerts.promql.evaluate import Evaluator
-from exporter.history.history import History
+from exporter.history import checkpoint
+from exporter.history.checkpoint import SavedTable
 from exporter.series import Labels
 from tests.bench.cycle import CLUSTER, Cycle, configuration
 from tests.fakes.kafka import FakeClock, FakeCluster, FakeReader
@@ -209,11 +210,15 @@ class Held:
 def checkpoint_bytes(line: Line) -> int:
     """Of all families but those with windows of a day, which are still being filled."""
     history, path = line.cycle.history, line.folder / "checkpoint"
-    history.save(path)
-    settled = History()
-    settled.keep({name: seconds for name, seconds in history.kept.items() if seconds <= WINDOW_S})
-    settled.load(path, line.clock())
-    settled.save(path)
+    checkpoint.write(
+        path,
+        (
+            SavedTable(name, writer.cluster, writer.source, *table.columns.frozen(), table.frozen())
+            for name, tables in history._tables.items()
+            for writer, table in tables.items()
+            if history.kept[name] <= WINDOW_S
+        ),
+    )
     return path.stat().st_size
 
 
