@@ -6,11 +6,16 @@ from xdist.scheduler import LoadScopeScheduling
 pytest.register_assert_rewrite("tests.exporter.kafka.contract")
 
 
+APART = ("test_demo_owner.py", "test_kafka_security.py", "test_kerberos.py")
+"""Files of tests/real whose tests start brokers of their own."""
+
+
 class RealTogether(LoadScopeScheduling):  # type: ignore[misc]
-    """One worker runs all tests on real brokers, since they share a cluster; the others go by file."""
+    """One worker runs all tests on the shared real cluster; the others go by file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "real" if nodeid.startswith("tests/real/") else nodeid.partition("::")[0]
+        file = nodeid.partition("::")[0]
+        return "real" if file.startswith("tests/real/") and not file.endswith(APART) else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -126,6 +126,7 @@ def test_first_page_and_restart_of_klaxon(healthy_cluster: demo.Cluster) -> None
         w.close()
 
 
+@pytest.mark.proof
 def test_kill_one_broker(healthy_cluster: demo.Cluster, watched: Watched) -> None:
     victim = ordinary(healthy_cluster)
     at = time.time()

@@ -133,46 +133,38 @@ def assigned_to(page: Page, group: str) -> dict[tuple[str, ...], float]:
     return page.by("kafka_consumergroup_topic_partitions_assigned", "topic", consumergroup=group)
 
 
+def read_to_the_end(page: Page, group: str) -> bool:
+    lags = page.by("kafka_consumergroup_lag", "partition", consumergroup=group)
+    done = len(lags) == streams.PARTITIONS and not any(lags.values())
+    return done and sum(assigned_to(page, group).values()) == streams.PARTITIONS
+
+
 @pytest.mark.since("4.2.0")
 def test_streams_groups(busy: tuple[demo.Cluster, Klaxon]) -> None:
     cluster, klaxon = busy
 
-    def check(page: Page) -> None:
-        members = _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, "--members")
-        active = re.findall(rf"^{streams.GROUP}\s.*ACTIVE: \d+:\[([\d,]+)\]", members, re.MULTILINE)
-        assert page.value("kafka_consumergroup_members", consumergroup=streams.GROUP) == len(active) == 1, members
-        assert assigned_to(page, streams.GROUP) == {(streams.READ,): len(active[0].split(","))}
-        state = _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, "--state")
-        told = re.findall(rf"^{streams.GROUP}\s+\S+\s+\((\d+)\)\s+(\w+)\s+(\d+)", state, re.MULTILINE)
-        assert told == [(f"{coordinator(page)}", "Stable", "1")], state
-        assert list(page.by("kafka_consumergroup_state", "state", "type", consumergroup=streams.GROUP)) == [
-            ("Stable", "streams")
-        ]
-        offsets = _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, "--verbose")
-        rows = re.findall(rf"^{streams.GROUP}\s+(\S+)\s+(\d+)\s+(\d+)\s+\S+\s+(\d+)\s+(\d+)", offsets, re.MULTILINE)
-        assert {topic for topic, *_ in rows} == {streams.READ}, offsets
-        for place, family in ((2, "kafka_consumergroup_current_offset"), (4, "kafka_consumergroup_lag")):
-            shown = page.by(family, "topic", "partition", consumergroup=streams.GROUP)
-            assert shown == {(row[0], row[1]): float(row[place]) for row in rows}, (family, offsets)
-
-    def coordinator(page: Page) -> int:
-        return int(page.value("kafka_consumergroup_coordinator", consumergroup=streams.GROUP))
+    def told(of: str) -> str:
+        return _tool(cluster, STREAMS_TOOL, "--describe", "--group", streams.GROUP, of)
 
     with streams.running(cluster):
         wait_until(
-            lambda: sum(assigned_to(klaxon.page(), streams.GROUP).values()) == streams.PARTITIONS,
-            90,
-            "its tasks are assigned",
+            lambda: read_to_the_end(klaxon.page(), streams.GROUP), 90, "all tasks are assigned and have read all"
         )
-        agree(klaxon, check)
-    # The group of an application that has ended goes on being watched: its commits stay.
-    wait_until(
-        lambda: klaxon.page().value("kafka_consumergroup_members", consumergroup=streams.GROUP) == 0,
-        90,
-        "the group is empty",
-    )
-    lags = klaxon.page().by("kafka_consumergroup_lag", "partition", consumergroup=streams.GROUP)
-    assert len(lags) == streams.PARTITIONS
+        members, state, offsets = told("--members"), told("--state"), told("--verbose")
+        page = klaxon.page()
+    active = re.findall(rf"^{streams.GROUP}\s.*ACTIVE: \d+:\[([\d,]+)\]", members, re.MULTILINE)
+    assert page.value("kafka_consumergroup_members", consumergroup=streams.GROUP) == len(active) == 1, members
+    assert assigned_to(page, streams.GROUP) == {(streams.READ,): len(active[0].split(","))}
+    coordinator = int(page.value("kafka_consumergroup_coordinator", consumergroup=streams.GROUP) or 0)
+    pattern = rf"^{streams.GROUP}\s+\S+\s+\((\d+)\)\s+(\w+)\s+(\d+)"
+    assert re.findall(pattern, state, re.MULTILINE) == [(f"{coordinator}", "Stable", "1")], state
+    states = page.by("kafka_consumergroup_state", "state", "type", consumergroup=streams.GROUP)
+    assert list(states) == [("Stable", "streams")]
+    rows = re.findall(rf"^{streams.GROUP}\s+(\S+)\s+(\d+)\s+(\d+)\s+\S+\s+(\d+)\s+(\d+)", offsets, re.MULTILINE)
+    assert {topic for topic, *_ in rows} == {streams.READ}, offsets
+    for place, family in ((2, "kafka_consumergroup_current_offset"), (4, "kafka_consumergroup_lag")):
+        shown = page.by(family, "topic", "partition", consumergroup=streams.GROUP)
+        assert shown == {(row[0], row[1]): float(row[place]) for row in rows}, (family, offsets)
     streams.forget(cluster)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,11 @@ def healed_at(frames: Sequence[Frame], change: Change) -> float | None:
     return away
 
 
-@pytest.mark.parametrize("path", [pytest.param(p, id=p.name.partition(".")[0]) for p in traces()])
+def faults() -> list[Any]:
+    return [pytest.param(p, id=p.name.partition(".")[0]) for p in traces()]
+
+
+@pytest.mark.parametrize("path", faults())
 def test_as_it_was_the_right_alerts_fire_once_and_resolve(path: Path, rules: RuleSet, tmp_path: Path) -> None:
     name = path.name.partition(".")[0]
     replay = Replay(rules, Books(tmp_path))
@@ -178,7 +182,12 @@ def test_a_healthy_operation_fires_nothing(path: Path, rules: RuleSet) -> None:
     assert not [status.rule.name for group in replay.engine.status() for status in group.rules if status.error]
 
 
-@pytest.mark.parametrize("path", operations())
+def some(paths: Iterable[Any], *often: str) -> list[Any]:
+    """All of them for ``make proof``, and those that are named in every run."""
+    return [pytest.param(*p.values, id=p.id, marks=() if p.id in often else pytest.mark.proof) for p in paths]
+
+
+@pytest.mark.parametrize("path", some(operations(), "rolling-clean-restart", "compaction", "scale-out-by-a-broker"))
 @settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=SEEDS)
 @example(seed=9)  # After a restart that hides in a gap one counter is reset and another one is not.
@@ -191,7 +200,7 @@ def test_a_healthy_operation_fires_nothing_with_gaps_and_restarts_either(
     assert not [(at, change.alert.rule) for at, change in changes if change.happened is Happened.FIRING]
 
 
-@pytest.mark.parametrize("path", [pytest.param(p, id=p.name.partition(".")[0]) for p in traces()])
+@pytest.mark.parametrize("path", some(faults(), "broker-killed", "broker-hung", "quorum-lost"))
 @settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=SEEDS)
 @example(seed=2_147_483_647)  # A collector that is silent, and answers before its next samples come.
