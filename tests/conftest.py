@@ -10,16 +10,29 @@ APART = ("test_demo_owner.py", "test_kafka_security.py", "test_kerberos.py")
 """Files of tests/real whose tests start brokers of their own."""
 
 
+REAL = "real"
+
+
+def shares_the_cluster(file: str) -> bool:
+    return file.startswith("tests/real/") and not file.endswith(APART)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that the other worker is not left waiting for it."""
+    items.sort(key=lambda item: not shares_the_cluster(item.nodeid.partition("::")[0]))
+
+
 class RealTogether(LoadScopeScheduling):  # type: ignore[misc]
     """One worker runs all tests on the shared real cluster; the others go by file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "real" if file.startswith("tests/real/") and not file.endswith(APART) else file
+        return REAL if shares_the_cluster(file) else file
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> RealTogether:
+    config.option.loadscopereorder = False
     return RealTogether(config, log)
 
 
