@@ -7,7 +7,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Run:
         self._interval = file.interval
         self._fuzzy = file.fuzzy
         self._store = _Store(test)
-        self._querier = _Querier(self._store)
+        self._querier = Evaluator(self._store)
         # All groups are evaluated at every step, whatever their own interval is.
         phase = math.fmod(test.start, file.interval)
         rules = RuleSet(tuple(replace(group, interval=file.interval, phase=phase) for group in groups))
@@ -140,19 +140,23 @@ class _Store:
 
     def __init__(self, test: UnitTest) -> None:
         self.until_ms = 0
-        self._series: dict[Labels, tuple[list[int], list[float]]] = {}
+        self._series: dict[str, dict[Labels, tuple[list[int], list[float]]]] = {}
+        """By metric."""
         self._last: dict[tuple[str, str], set[Labels]] = {}
         start, step = round(test.start * 1000), round(test.interval * 1000)
         for one in test.series:
             samples = [(start + i * step, value) for i, value in enumerate(one.values) if value is not None]
-            self._series[one.labels] = [at for at, _ in samples], [value for _, value in samples]
+            self._of(one.labels.name)[one.labels] = [at for at, _ in samples], [value for _, value in samples]
+
+    def _of(self, name: str) -> dict[Labels, tuple[list[int], list[float]]]:
+        return self._series.setdefault(name, {})
 
     def append_series(self, name: str, rows: Iterable[tuple[Labels, float]], at_ms: int, source: str = "") -> None:
         """See SeriesSink; an input series of the same labels wins over what a rule writes at or before its last sample."""
         present = dict(rows)
         gone = self._last.get((source, name), set()) - present.keys()
         for labels, value in (*present.items(), *((one, STALE_NAN) for one in gone)):
-            times, values = self._series.setdefault(labels, ([], []))
+            times, values = self._of(labels.name).setdefault(labels, ([], []))
             place = bisect_right(times, self.until_ms)
             if place == 0 or times[place - 1] < at_ms:
                 times.insert(place, at_ms)
@@ -162,23 +166,15 @@ class _Store:
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Series]:
         """See SeriesStore."""
         found = []
-        for labels, (times, values) in self._series.items():
-            if all(m.matches(labels.get(m.name, "")) for m in matchers):
-                first, last = bisect_left(times, start_ms), bisect_right(times, min(end_ms, self.until_ms))
-                if last > first:
-                    timestamps = np.array(times[first:last], dtype=np.int64)
-                    found.append(Series(labels, timestamps, np.array(values[first:last], dtype=np.float64)))
+        named = [m.value for m in matchers if m.name == METRIC_NAME and m.op == "="]
+        for name in named[:1] or self._series:
+            for labels, (times, values) in self._series.get(name, {}).items():
+                if all(m.matches(labels.get(m.name, "")) for m in matchers):
+                    first, last = bisect_left(times, start_ms), bisect_right(times, min(end_ms, self.until_ms))
+                    if last > first:
+                        timestamps = np.array(times[first:last], dtype=np.int64)
+                        found.append(Series(labels, timestamps, np.array(values[first:last], dtype=np.float64)))
         return found
-
-
-class _Querier:
-    """Evaluates on the store, from scratch each time: what is there changes between two evaluations."""
-
-    def __init__(self, store: _Store) -> None:
-        self._store = store
-
-    def evaluate(self, expr: Any, at: float) -> Value:
-        return Evaluator(self._store).evaluate(expr, at)
 
 
 # --- comparing and telling ----------------------------------------------------------------------------------------------------------------------

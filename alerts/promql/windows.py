@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from alerts.promql.batch import Batch, Vec, counted, grouped
 from alerts.promql.values import Floats, Index, Mask, Times
 from exporter.label_table import LabelRows, LabelTable, joined
 from exporter.series import Labels, Series, is_stale
+
+_NO_VALUES: Final[Floats] = np.empty(0)
+_NO_TIMES: Final[Times] = np.empty(0, np.int64)
+_NO_STARTS: Final[Index] = np.empty(0, np.intp)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +56,10 @@ class Columns:
     def __init__(self, series: Sequence[Series], batch_of: Callable[[list[Labels]], Batch], keep_stale: bool) -> None:
         """``batch_of`` gives the batch of the label sets; without ``keep_stale`` stale markers are taken out."""
         self.batch = batch_of([one.labels for one in series])
-        self.timestamps: Times = np.concatenate([one.timestamps for one in series]) if series else np.empty(0, np.int64)
-        self.values: Floats = np.concatenate([one.values for one in series]) if series else np.empty(0)
+        if not series:
+            return
+        self.timestamps: Times = np.concatenate([one.timestamps for one in series])
+        self.values: Floats = np.concatenate([one.values for one in series])
         lengths = np.fromiter((len(one.timestamps) for one in series), np.intp, len(series))
         owner = np.repeat(np.arange(len(series)), lengths)
         stale = is_stale(self.values)
@@ -73,6 +80,8 @@ class Columns:
 
     def latest(self, at_ms: int, lookback_ms: int) -> tuple[Batch, Floats, Times]:
         """The newest sample of each series in (at − lookback, at]; none where that is a stale marker."""
+        if not len(self.batch):
+            return self.batch, _NO_VALUES, _NO_TIMES
         low, high = self._after(at_ms - lookback_ms), self._after(at_ms)
         present: Mask = high > low
         newest = high[present] - 1
@@ -83,6 +92,8 @@ class Columns:
 
     def window(self, start_ms: int, end_ms: int) -> Windows:
         """The samples of each series in (start, end]; series without any are left out."""
+        if not len(self.batch):
+            return Windows(self.batch, _NO_TIMES, _NO_VALUES, _NO_STARTS, start_ms, end_ms)
         low, high = self._after(start_ms), self._after(end_ms)
         present = high > low
         low, counts = low[present], (high - low)[present]
