@@ -17,9 +17,9 @@ else
 	@exec $(BIN)/klaxon demo $(RUN_ARGS)
 endif
 
-## test: everything that takes less than 12 minutes; one worker has the shared real cluster, the other all else
+## test: everything that takes less than 12 minutes; one worker has the shared real cluster, which mostly waits, the others all else
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not proof" -n 2 $(TEST_ARGS)
+	$(BIN)/python -m pytest -m "not proof" -n 3 $(TEST_ARGS)
 
 ## proof: every long promise: the long tests on real brokers, then scripts whose results go to docs/proof.md
 proof: $(INSTALLED)

