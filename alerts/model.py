@@ -202,3 +202,13 @@ class Incident:
 def incident_id(cluster: str, problem: str, subject: str) -> str:
     """The same for two Klaxons: a hash of cluster, problem and subject (design 4.4)."""
     return hashlib.sha256(f"{cluster}\xff{problem}\xff{subject}".encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """That ``what`` (firing, resolved, …) of an incident last reached a peer ``at`` (Unix seconds)."""
+
+    incident: str
+    peer: str
+    what: str
+    at: float

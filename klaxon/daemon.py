@@ -22,7 +22,7 @@ from alerts.diagnosis.walk import Case, World, walk
 from alerts.engine.engine import Engine
 from alerts.engine.maintenance import window_of
 from alerts.engine.needs import retention
-from alerts.model import Finding, Incident, Severity
+from alerts.model import Finding, Incident, Sent, Severity
 from alerts.notify.config import AlertmanagerPeer
 from alerts.notify.delivery import Delivery
 from alerts.notify.watch import Watch
@@ -311,7 +311,10 @@ class Daemon:
     def incidents(self) -> Sequence[IncidentView]:
         known = {i.id: i for i in self._book.load_incidents()} | {i.id: i for i in self._desk.incidents}
         latest = sorted(known.values(), key=lambda i: (i.closed_at is not None, -i.severity.rank, -i.opened_at))
-        return [self._view(i) for i in latest[:200]]
+        sent: dict[str, list[Sent]] = {}
+        for one in self._book.sent():
+            sent.setdefault(one.incident, []).append(one)
+        return [self._view(i, sent.get(i.id, ())) for i in latest[:200]]
 
     def alerts(self) -> Sequence[AlertView]:
         """Worst first."""
@@ -328,11 +331,11 @@ class Daemon:
     def incident(self, incident_id: str) -> IncidentView | None:
         return next((view for view in self.incidents() if view.incident.id == incident_id), None)
 
-    def _view(self, incident: Incident) -> IncidentView:
-        now = self._clock()
-        page = text.page(incident, now)
+    def _view(self, incident: Incident, sent: Sequence[Sent]) -> IncidentView:
+        delivered = text.deliveries(incident, sent, self._outbox.pending().keys())
+        page = text.page(incident, self._clock(), delivered=delivered)
         history = [f"{text.clock(at)} {said}" for at, said in incident.history]
-        return IncidentView(incident, page.split("\n", 1)[0], incident.rules, history, page)
+        return IncidentView(incident, page.split("\n", 1)[0], incident.rules, history, delivered, page)
 
     def not_ready(self) -> Sequence[str]:
         waiting = [

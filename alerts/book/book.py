@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -13,7 +12,7 @@ from alerts.book.store import Statement, Store, Warn
 from alerts.codec import CodecError, dumps, loads
 from alerts.engine.engine import StoredAlert
 from alerts.engine.lifecycle import Tracked
-from alerts.model import Incident
+from alerts.model import Incident, Sent
 from exporter.facts.cluster import Node
 
 T = TypeVar("T")
@@ -24,16 +23,6 @@ KEEP_CLOSED_COUNT: Final = 10_000
 MOST_BYTES: Final = 64 * 2**20
 """How large the file may be before closed incidents go before their time, the oldest first."""
 _PRUNE_EACH: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """That ``what`` (firing, resolved, …) of an incident last reached a peer ``at`` (Unix seconds)."""
-
-    incident: str
-    peer: str
-    what: str
-    at: float
 
 
 class Book:

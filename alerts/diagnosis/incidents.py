@@ -452,7 +452,7 @@ class _Step:
             elif incident.parent is None:
                 self._put(
                     replace(incident, settled_at=self.now, postings=((incident.severity, incident.opened_at),)),
-                    f"sent as {incident.severity}",
+                    f"raised as {incident.severity}",
                 )
             return
         worst = max(s.rank for s, _ in incident.postings)

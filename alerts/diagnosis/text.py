@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 
 from alerts.diagnosis.template import duration
-from alerts.model import Action, Evidence, Finding, Incident, Verdict
+from alerts.model import Action, Evidence, Finding, Incident, Sent, Verdict
 
 WIDTH = 120
 
@@ -15,9 +15,27 @@ MOST_LINES = 30
 """Incidents that the notification of a summary names."""
 
 
-def page(incident: Incident, now: float, zone: tzinfo = UTC) -> str:
-    """The whole page: what is wrong, what it means, why we think so, what to do. ``now`` is Unix seconds, times are shown in ``zone``."""
-    return "\n".join(_lines(incident, now, zone)).rstrip() + "\n"
+def page(incident: Incident, now: float, zone: tzinfo = UTC, delivered: Sequence[str] = ()) -> str:
+    """The whole page: what is wrong, what it means, why we think so, what to do. ``now`` is Unix seconds, times are shown in ``zone``; ``delivered`` says who took it."""
+    lines = [*_lines(incident, now, zone), *_wrapped(" · ".join(delivered), " " * 11, "Delivered  ")]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def deliveries(incident: Incident, sent: Iterable[Sent], peers: Collection[str], zone: tzinfo = UTC) -> list[str]:
+    """Which peers took what of this opening of the incident, and which of the configured ones have taken nothing; empty while it is not ready to be sent."""
+    if incident.settled_at is None:
+        return []
+    taken = [one for one in sent if one.at >= incident.settled_at]
+    said = [f"{clock(one.at, zone)} {_what(one.what)} taken by {one.peer}" for one in taken]
+    waiting = sorted(set(peers) - {one.peer for one in taken})
+    if waiting:
+        said.append(f"nothing taken yet by {', '.join(waiting)}")
+    return said or ["to nobody: no Alertmanager and no webhook is configured"]
+
+
+def _what(row: str) -> str:
+    """``firing warning 1700000000.0`` -> ``firing warning``, ``opened/0 1700000000.0`` -> ``opened``."""
+    return row.rpartition(" ")[0].partition("/")[0]
 
 
 def subject_words(subject: str) -> str:

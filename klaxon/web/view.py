@@ -27,6 +27,8 @@ class IncidentView:
     alerts: Sequence[str]
     """Names of the alerts that it explains."""
     history: Sequence[str]
+    delivered: Sequence[str]
+    """Who took it, and who has not."""
     text: str
 
     @property

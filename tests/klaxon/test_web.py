@@ -38,7 +38,12 @@ class Plain:
             summary="orders: broker 2 <down>",
         )
         self.view = IncidentView(
-            incident, "WARNING · cluster orders · broker 2", ["KafkaBrokerDown"], ["00:16:40 opened"], "the text"
+            incident,
+            "WARNING · cluster orders · broker 2",
+            ["KafkaBrokerDown"],
+            ["00:16:40 opened"],
+            ["nothing taken yet by <am>"],
+            "the text",
         )
 
     def metrics(
@@ -152,7 +157,8 @@ def test_pages_escape_and_forbid_everything_foreign(client: TestClient) -> None:
     page = client.get("/")
     assert "orders: broker 2 &lt;down&gt;" in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert client.get(f"/incidents/{ID}").status_code == 200
+    shown = client.get(f"/incidents/{ID}")
+    assert shown.status_code == 200 and "nothing taken yet by &lt;am&gt;" in shown.text
     assert client.get(f"/incidents/{ID}.txt").text == "the text"
     assert client.get("/incidents/other").status_code == 404
 

@@ -62,7 +62,8 @@ def test_a_dead_broker_becomes_one_incident_with_its_cause(healthy_cluster: demo
     told = command(klaxon, "incidents")
     assert told.returncode == 1
     assert "Broker 2 is down" in told.stdout
-    assert "Broker 2 is down" in requests.get(f"{klaxon.url}/incidents/{incident['id']}", timeout=5).text
+    shown = requests.get(f"{klaxon.url}/incidents/{incident['id']}", timeout=5).text
+    assert "Broker 2 is down" in shown and "to nobody: no Alertmanager and no webhook is configured" in shown
     unnamed = command(klaxon, "diagnose", "broker-unavailable")
     assert "--set broker=" in unnamed.stderr
     walked = command(klaxon, "diagnose", "broker-unavailable", "--set", "broker=2")

@@ -49,7 +49,7 @@ def test_an_incident_of_what_is_worked_on_is_shown_and_not_sent() -> None:
 def test_what_is_still_there_at_the_end_is_sent_then_and_once() -> None:
     incident = only(run(400, [DOWN], once(broker="2")))
     assert (incident.maintenance, incident.settled_at, len(incident.postings)) == ("", NOW + 300, 1)
-    assert [said for _, said in incident.history][-2:] == ["maintenance patching is over", "sent as warning"]
+    assert [said for _, said in incident.history][-2:] == ["maintenance patching is over", "raised as warning"]
 
 
 def test_what_ended_inside_the_window_was_never_sent() -> None:

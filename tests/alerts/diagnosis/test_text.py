@@ -10,10 +10,10 @@ import pytest
 
 from alerts.diagnosis.incidents import State, step
 from alerts.diagnosis.postings import Links, postings
-from alerts.diagnosis.text import page
+from alerts.diagnosis.text import deliveries, page
 from alerts.diagnosis.tree import load
 from alerts.diagnosis.walk import diagnose
-from alerts.model import Alert, Incident
+from alerts.model import Alert, Incident, Sent
 from tests.alerts.diagnosis import scenes
 from tests.alerts.diagnosis.scenes import NOW, Scene, alert, broker_down
 
@@ -104,3 +104,20 @@ def test_notification_carries_the_diagnosis() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_subject_line_fits_a_phone(name: str) -> None:
     assert len(incident(*PAGES[name]).summary) <= 80
+
+
+def test_who_took_it_is_told_of_this_opening_alone() -> None:
+    told = replace(incident(*PAGES["broker-killed"]), settled_at=NOW)
+    sent = [
+        Sent(told.id, "am-1:9093", f"resolved warning {NOW - 900}", NOW - 600),
+        Sent(told.id, "am-1:9093", f"firing warning {NOW}", NOW + 1),
+        Sent(told.id, "https://hook", f"opened/0 {NOW}", NOW + 2),
+    ]
+    assert deliveries(told, sent, ["am-2:9093", "am-1:9093", "https://hook"]) == [
+        "22:13:21 firing warning taken by am-1:9093",
+        "22:13:22 opened taken by https://hook",
+        "nothing taken yet by am-2:9093",
+    ]
+    assert deliveries(told, sent[:1], []) == ["to nobody: no Alertmanager and no webhook is configured"]
+    assert deliveries(replace(told, settled_at=None), sent, ["am-1:9093"]) == []
+    assert page(told, NOW, delivered=["one", "two"]).endswith("\nDelivered  one · two\n")
