@@ -176,15 +176,17 @@ def prove(only: str | None) -> Iterator[list[Row]]:
         line = Line(churn, Path(folder))
         settled: Held | None = None
         for hour in range(HOURS):
-            for _ in range(STEPS):
+            for step in range(STEPS):
                 churn.step()
                 line.step()
+                # As long after the last deaths as at the end.
+                if (hour, step + 1) == (SETTLED, AFTERWARDS):
+                    settled = Held(line)
             line.cycle.begin()
             churn.hour(hour)
-            if hour + 1 == SETTLED:
-                settled = Held(line)
             print(f"… hour {hour + 1} of {HOURS}", file=sys.stderr, flush=True)
         for _ in range(AFTERWARDS):
+            churn.step()
             line.step()
         assert settled is not None
         rows = [*growth(settled, Held(line)), *dead_series(churn, line)]
