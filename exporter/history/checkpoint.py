@@ -1,7 +1,8 @@
 """The history on disk: one file, replaced as a whole, with a checksum over each of its records.
 
 The file begins with a line that names the format. Then comes a record per table: the sizes and the CRC-32 of its two parts, a JSON text that says which
-family and series it holds, and the gzip-compressed arrays of its chunks (little-endian). A record without parts ends the file.
+family and series it holds, and the gzip-compressed arrays of its chunks (little-endian). A record without parts ends the file. Of a chunk only the series are
+written that have a sample in it: where series come and go, most places of most chunks are empty, and scattered they do not compress well.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import numpy.typing as npt
 from isal import igzip, isal_zlib
 
 from exporter.history.errors import CheckpointError
+from exporter.history.narrow import ABSENT
 from exporter.history.register import Origin
 from exporter.history.table import Chunk
 from exporter.series import Labels
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _IsalError: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 _MAGIC: Final = b"klaxon-history "
 _SIZES: Final = struct.Struct("<QQI")
@@ -56,7 +58,8 @@ def write(path: Path, tables: Iterable[SavedTable]) -> None:
         with temporary.open("wb") as file:
             file.write(_MAGIC + b"%d\n" % FORMAT)
             for table in tables:
-                _write_record(file, _described(table), _arrays(table))
+                arrays, sizes = _arrays(table)
+                _write_record(file, _described(table, sizes), arrays)
             file.write(_SIZES.pack(0, 0, 0))
             file.flush()
             os.fsync(file.fileno())
@@ -114,7 +117,7 @@ def _read_record(file: IO[bytes]) -> tuple[bytes, bytes] | None:
     return description, arrays
 
 
-def _described(table: SavedTable) -> bytes:
+def _described(table: SavedTable, sizes: list[tuple[int, int, int]]) -> bytes:
     shapes: dict[tuple[str, ...] | None, int] = {}
     used = _used(table)
     series = [_named(table.shapes[column], table.keys[column], shapes) for column in used.tolist()]
@@ -126,7 +129,7 @@ def _described(table: SavedTable) -> bytes:
         "cluster": table.cluster,
         "source": table.source,
         "shapes": list(shapes),
-        "chunks": [[chunk.rows, chunk.stored, int(np.searchsorted(used, chunk.width))] for chunk in table.chunks],
+        "chunks": sizes,
     }
     return f'{json.dumps(head)[:-1]}, "series": [{", ".join(parts)}]}}'.encode()
 
@@ -141,17 +144,21 @@ def _used(table: SavedTable) -> npt.NDArray[np.intp]:
     return np.array([column for column, key in enumerate(table.keys) if key is not None], dtype=np.intp)
 
 
-def _arrays(table: SavedTable) -> bytes:
-    """The chunks' times, places and bits, of the columns that are in use, as gzip members of about a megabyte before compression."""
+def _arrays(table: SavedTable) -> tuple[bytes, list[tuple[int, int, int]]]:
+    """The chunks' times, places, columns and bits as gzip members of about a megabyte before compression, and of each its rows, stored rows and columns."""
     used = _used(table)
     members: list[bytes] = []
+    sizes: list[tuple[int, int, int]] = []
     for chunk in table.chunks:
-        inside = used[: np.searchsorted(used, chunk.width)]
         bits = chunk.some_rows(np.arange(chunk.stored))
+        inside = used[: np.searchsorted(used, chunk.width)]
+        columns = np.flatnonzero((bits != ABSENT).any(axis=0)[inside])
         members += _packed(chunk.times[: chunk.rows], "<i8")
         members += _packed(chunk.place[: chunk.rows], "<i4")
-        members += _packed(bits if len(inside) == chunk.width else bits[:, inside], "<u8")
-    return b"".join(members)
+        members += _packed(columns, "<i4")
+        members += _packed(bits if len(columns) == chunk.width else bits[:, inside[columns]], "<u8")
+        sizes.append((chunk.rows, chunk.stored, len(columns)))
+    return b"".join(members), sizes
 
 
 def _packed(array: npt.NDArray[Any], kind: str) -> Iterator[bytes]:
@@ -167,7 +174,7 @@ def _restored(description: bytes, arrays: bytes) -> SavedTable:
         shapes = [None if names is None else tuple(map(str, names)) for names in head["shapes"]]
         origins = [_origin(shapes[shape], key) for shape, key in head["series"]]
         reader = _Reader(igzip.decompress(arrays) if arrays else b"")
-        chunks = [_chunk(reader, *map(int, sizes)) for sizes in head["chunks"]]
+        chunks = [_chunk(reader, len(origins), *map(int, sizes)) for sizes in head["chunks"]]
         return SavedTable(
             str(head["family"]),
             _text(head["cluster"]),
@@ -192,12 +199,16 @@ def _origin(names: tuple[str, ...] | None, key: Any) -> Origin:
     return names, tuple(map(str, key))
 
 
-def _chunk(reader: _Reader, rows: int, stored: int, width: int) -> Chunk:
+def _chunk(reader: _Reader, series: int, rows: int, stored: int, width: int) -> Chunk:
     times = reader.take(rows, "<i8").astype(np.int64)
     place = reader.take(rows, "<i4").astype(np.int32)
-    bits = reader.take(stored * width, "<u8").astype(np.uint64).reshape(stored, width)
+    columns = reader.take(width, "<i4").astype(np.intp)
     if not rows or place.min() < 0 or place.max() >= stored or (np.diff(times) <= 0).any():
         raise ValueError("a chunk's rows are not in order")
+    if (np.diff(columns, prepend=-1, append=series) <= 0).any():
+        raise ValueError("a chunk's columns are not in order")
+    bits = np.full((stored, int(columns.max(initial=-1)) + 1), ABSENT)
+    bits[:, columns] = reader.take(stored * width, "<u8").reshape(stored, width)
     return Chunk(times, place, bits, rows, stored).counted()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from exporter.blocks import NO_LABELS, Block, LabelSets
-from exporter.history import History, NotKept
+from exporter.history import History, NotKept, checkpoint
 from exporter.history.columns import Columns
 from exporter.history.register import Register
 from exporter.label_table import LatestStore
@@ -518,7 +519,7 @@ def spoiled(good: bytes) -> Sequence[tuple[bytes, str]]:
     return [
         (b"", "not a checkpoint"),
         (b"SQLite format 3\0" + good, "not a checkpoint"),
-        (good.replace(b"klaxon-history 1\n", b"klaxon-history 2\n"), "format is 2"),
+        (good.replace(b"klaxon-history 2\n", b"klaxon-history 3\n"), "format is 3"),
         (good[: len(good) // 2], "too early"),
         (good[:-20], "too early"),
         (good[: head + 60] + b"#" + good[head + 61 :], "checksum"),
@@ -591,3 +592,23 @@ def test_saving_while_others_append_saves_one_moment(tmp_path: Path) -> None:
     finally:
         done.set()
         writer.join()
+
+
+def test_of_a_chunk_only_the_series_with_a_sample_in_it_are_written(tmp_path: Path) -> None:
+    store = history(7_200)
+    for step in range(600):
+        alive = range(1, 64, 2) if step >= 300 else range(64)
+        store.append("c", [block(UP, {str(n): step * n for n in alive})], step * 15_000)
+    path = saved(tmp_path, store)
+    with path.open("rb") as file:
+        file.readline()
+        record = checkpoint._read_record(file)
+    assert record is not None
+    columns = [columns for _, _, columns in json.loads(record[0])["chunks"]]
+    assert columns[0] == 64 and columns[-1] == 32
+    again = history(7_200)
+    assert again.load(path, 9_000.0).series == store.stats().series
+    want, got = (one.select(name(UP), 2_000_000, 8_985_000) for one in (store, again))
+    assert [(s.labels, s.timestamps.tolist(), s.values.tobytes()) for s in want] == [
+        (s.labels, s.timestamps.tolist(), s.values.tobytes()) for s in got
+    ]
