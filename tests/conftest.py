@@ -18,7 +18,7 @@ def shares_the_cluster(file: str) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that the other worker is not left waiting for it."""
+    """What takes longest begins first, so that no other worker is left waiting for it."""
     items.sort(key=lambda item: not shares_the_cluster(item.nodeid.partition("::")[0]))
 
 
