@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -167,13 +168,13 @@ class _Store:
         """See SeriesStore."""
         found = []
         named = [m.value for m in matchers if m.name == METRIC_NAME and m.op == "="]
-        for name in named[:1] or self._series:
-            for labels, (times, values) in self._series.get(name, {}).items():
-                if all(m.matches(labels.get(m.name, "")) for m in matchers):
-                    first, last = bisect_left(times, start_ms), bisect_right(times, min(end_ms, self.until_ms))
-                    if last > first:
-                        timestamps = np.array(times[first:last], dtype=np.int64)
-                        found.append(Series(labels, timestamps, np.array(values[first:last], dtype=np.float64)))
+        chosen = [self._series.get(name, {}) for name in named[:1]] or self._series.values()
+        for labels, (times, values) in chain.from_iterable(one.items() for one in chosen):
+            if all(m.matches(labels.get(m.name, "")) for m in matchers):
+                first, last = bisect_left(times, start_ms), bisect_right(times, min(end_ms, self.until_ms))
+                if last > first:
+                    timestamps = np.array(times[first:last], dtype=np.int64)
+                    found.append(Series(labels, timestamps, np.array(values[first:last], dtype=np.float64)))
         return found
 
 
